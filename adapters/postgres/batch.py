@@ -1,0 +1,184 @@
+"""What waits for one commit: decided commands, the rows they write and the state they assume."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from domain.codec import encode_fact, topic_of
+from domain.commands import Command, Done
+from domain.errors import InvalidInput
+from domain.facts import Aggregate, Recorded
+
+Row = tuple[UUID, int, str, bytes, str, int | None, int | None]
+"""stream, version, topic, state, cause, amount, balance_after"""
+
+Key = int
+"""A stream's UUID as the number it is: hashing a UUID costs more than deciding does."""
+
+
+class Waiting:
+    """A command on its way: its future, how often it was decided, and what that gave."""
+
+    __slots__ = ("answer", "attempts", "command", "facts", "followers", "future", "refusal", "rows")
+
+    def __init__(self, command: Command, future: asyncio.Future[Done]) -> None:
+        self.command = command
+        self.future = future
+        self.attempts = 0
+        self.answer: Any = None
+        self.refusal: Exception | None = None
+        self.facts: tuple[Recorded, ...] = ()
+        self.rows: list[Row] = []
+        # The same cause, asked again before the first was answered: they share its fate.
+        self.followers: list[Waiting] = []
+
+    @property
+    def key(self) -> tuple[Key, str] | None:
+        """What makes the command unique, or None for one that may run twice."""
+        cause = self.command.cause
+        return None if cause is None else (self.command.streams[0].id.int, cause)
+
+    def touches(self, keys: set[Key]) -> bool:
+        """Whether the decision rests on one of these streams."""
+        return any(s.id.int in keys for s in self.command.streams) or any(
+            s.id.int in keys for s in self.command.reads
+        )
+
+    def settle(self, done: Done) -> None:
+        """Answer the command, and as replays those that asked for the same."""
+        if not self.future.done():
+            self.future.set_result(done)
+        if not self.followers:
+            return
+        again = Done(
+            done.answer,
+            tuple(recorded for recorded in done.facts if self._is_original(recorded)),
+            done.position,
+            True,
+        )
+        for follower in self.followers:
+            follower.settle(again)
+
+    def fail(self, error: BaseException) -> None:
+        """Refuse the command, and those that asked for the same."""
+        if not self.future.done():
+            self.future.set_exception(error)
+        for follower in self.followers:
+            follower.fail(error)
+
+    def _is_original(self, recorded: Recorded) -> bool:
+        return recorded.fact.unique_cause() == self.command.cause
+
+
+class Batch:
+    """Commands decided in order on tentative state, ready to be committed together."""
+
+    __slots__ = ("state", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiting] = []
+        self.state: dict[Key, Aggregate] = {}
+
+    def decide(self, item: Waiting, base: Callable[[Key], Aggregate]) -> None:
+        """Let a command decide on this batch's state; a refusal leaves no trace in it.
+
+        ``base`` gives the state before this batch; it is cloned before anything changes.
+
+        :raises KeyError: by ``base``, for a stream that is not loaded; nothing was decided.
+        """
+        command = item.command
+        state = self.state
+        own: list[Aggregate] = []
+        for stream in command.streams:
+            key = stream.id.int
+            aggregate = state.get(key)
+            if aggregate is None:
+                aggregate = state[key] = base(key).clone()
+            own.append(aggregate)
+        read = [base(stream.id.int) for stream in command.reads]
+        item.attempts += 1
+        item.refusal = None
+        item.rows = []
+        try:
+            item.answer = command.decide(*own, *read)
+            facts: list[Recorded] = []
+            for aggregate in own:
+                if aggregate._pending:
+                    facts += aggregate.collect_events()
+            item.rows = [row_of(recorded) for recorded in facts]
+            item.facts = tuple(facts)
+        except Exception as error:
+            item.refusal = error
+            item.facts = ()
+            item.rows = []
+            self._restore(own, base)
+        self.waiting.append(item)
+
+    def _restore(self, own: Iterable[Aggregate], base: Callable[[Key], Aggregate]) -> None:
+        """Undo what a refused decision recorded before it refused."""
+        for touched in own:
+            if touched.version == self._version_before(touched, base):
+                continue
+            key = touched.id.int
+            aggregate = self.state[key] = base(key).clone()
+            for item in self.waiting:
+                for recorded in item.facts:
+                    if recorded.originator_id == touched.id:
+                        aggregate.fold(recorded.fact, recorded.originator_version)
+
+    def _version_before(self, touched: Aggregate, base: Callable[[Key], Aggregate]) -> int:
+        for item in reversed(self.waiting):
+            for recorded in reversed(item.facts):
+                if recorded.originator_id == touched.id:
+                    return recorded.originator_version
+        return base(touched.id.int).version
+
+    def arguments(self, base: Callable[[Key], Aggregate]) -> tuple[list[Any], ...]:
+        """The eleven arrays of `append_events`."""
+        rows = [row for item in self.waiting for row in item.rows]
+        columns: list[list[Any]] = (
+            [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(7)]
+        )
+        written = {id.int for id in columns[0]}
+        guards: dict[UUID, int] = {}
+        refused_ids: list[UUID] = []
+        refused_causes: list[str] = []
+        seen: set[int] = set()  # most commands share one tuple of reads
+        for item in self.waiting:
+            command = item.command
+            if id(command.reads) not in seen:
+                seen.add(id(command.reads))
+                for stream in command.reads:
+                    if stream.id.int not in written:
+                        guards[stream.id] = base(stream.id.int).version
+            if item.rows:
+                continue
+            for stream in command.streams:
+                if stream.id.int not in written:
+                    guards[stream.id] = base(stream.id.int).version
+            if command.cause is not None:
+                refused_ids.append(command.streams[0].id)
+                refused_causes.append(command.cause)
+        return (*columns, list(guards), list(guards.values()), refused_ids, refused_causes)
+
+
+def row_of(recorded: Recorded) -> Row:
+    """The columns of one event."""
+    fact = recorded.fact
+    move = fact.wallet_move()
+    amount, balance_after = move if move is not None else (None, None)
+    cause = fact.unique_cause()
+    if "\0" in cause:
+        raise InvalidInput(("event_id",), "must not contain a NUL character")
+    return (
+        recorded.originator_id,
+        recorded.originator_version,
+        topic_of(type(fact)),
+        encode_fact(fact),
+        cause,
+        amount,
+        balance_after,
+    )

@@ -1,0 +1,283 @@
+"""What happens to a credit account: its events, each with how it changes the state.
+
+Amounts are µ (`amount`, `balance_after`), times UTC, units those of the bucket.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from domain.facts import Fact
+from domain.price_book import Rated
+from domain.usage import Usage
+from domain.wallet import Category, Grant
+
+if TYPE_CHECKING:
+    from domain.credit_account import CreditAccount
+
+CreditSource = Literal["card_topup", "auto_topup", "manual_payment_ref", "promo", "adjustment"]
+FreezeReason = Literal["chargeback", "admin", "fraud"]
+DrawSource = Literal["allowance", "wallet", "overage", "oauth", "absorbed"]
+
+
+class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One source's part in paying for an act. A wallet draw names the grants it took from;
+    what ``amount`` exceeds their sum became debt. An `oauth` amount is what the act would have
+    cost; an `absorbed` one is nobody's to pay, ever."""
+
+    source: DrawSource
+    units: int = 0
+    amount: int = 0
+    bucket: str | None = None
+    unit_price: int | None = None
+    reason: Literal["overage_off", "quota_overrun", "write_off"] | None = None
+    remaining_after: int | None = None
+    grants: dict[str, int] = {}
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """Included units of one cycle."""
+
+    granted: int
+    used: int
+    cycle_id: str
+    reset: str
+
+    @property
+    def remaining(self) -> int:
+        """Units that are left; never negative."""
+        return max(self.granted - self.used, 0)
+
+
+class CreditAccountOpened(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A workspace has an account, in one currency for ever."""
+
+    workspace_id: str
+    currency: str
+
+    def apply(self, account: CreditAccount) -> None:
+        account.workspace_id = self.workspace_id
+        account.currency = self.currency
+
+
+class SpendPolicySet(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """What the plan lets the account spend, and on what; written with the plan's own event."""
+
+    policy_version: int
+    subscription_id: str
+    plan_id: str
+    plan_version: int
+    waterfalls: dict[str, tuple[str, ...]]
+    cycle_id: str
+    period_start: datetime
+    period_end: datetime
+    overage_enabled: bool = False
+    overage_unit_price: dict[str, int] = {}
+
+    def apply(self, account: CreditAccount) -> None:
+        account.policy = self
+
+
+class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Money came in and opened a grant; debt is repaid from it first."""
+
+    amount: int
+    source: CreditSource
+    grant_id: str
+    balance_after: int
+    category: Category = "paid"
+    priority: int = 50
+    expires_at: datetime | None = None
+    payment_attempt_id: str | None = None
+    payment_ref: str | None = None
+    ticket_ref: str | None = None
+    reason: str | None = None
+
+    def wallet_move(self) -> tuple[int, int]:
+        return self.amount, self.balance_after
+
+    def grant(self, remaining: int) -> Grant:
+        """The grant that this credit opened, with another remainder."""
+        return Grant(self.grant_id, remaining, self.category, self.priority, self.expires_at)
+
+    def apply(self, account: CreditAccount) -> None:
+        account.wallet.put(self.grant(self.amount))
+
+
+class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Wallet money was spent: on the metered act in ``usage``, or by an adjustment."""
+
+    amount: int
+    balance_after: int
+    usage: Usage | None = None
+    draws: tuple[Draw, ...] = ()
+    reason: Literal["usage", "overflow", "adjustment"] = "usage"
+    rated: Rated | None = None
+    units: int = 0
+    late: bool = False
+    cycle_id: str | None = None
+    rates_usage_id: str | None = None  # set when an unrated record is paid for later
+    ticket_ref: str | None = None
+    note: str | None = None
+
+    def unique_cause(self) -> str:
+        return self.cause or f"usage:{self.usage.event_id}" if self.usage else self.cause
+
+    def wallet_move(self) -> tuple[int, int]:
+        return -self.amount, self.balance_after
+
+    def apply(self, account: CreditAccount) -> None:
+        for draw in self.draws:
+            account.take(draw)
+
+
+class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A metered act that moved no wallet money. ``rated`` is None while no price is known."""
+
+    usage: Usage
+    draws: tuple[Draw, ...] = ()
+    rated: Rated | None = None
+    units: int = 0
+    late: bool = False
+    cycle_id: str | None = None
+
+    def unique_cause(self) -> str:
+        return f"usage:{self.usage.event_id}"
+
+    def apply(self, account: CreditAccount) -> None:
+        for draw in self.draws:
+            account.take(draw)
+
+
+class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A price for an act that was recorded unrated; its `Debited` follows in the same save."""
+
+    usage_id: str
+    usage: Usage
+    usage_at: datetime
+    rated: Rated
+
+    def apply(self, account: CreditAccount) -> None:
+        """Money follows in a `Debited`; nothing is spent by knowing a price."""
+
+
+class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """An act was a mistake. ``draws`` are those it made; ``amount`` and ``returned`` say what
+    went back into the wallet (a grant that expired meanwhile gets nothing unless asked)."""
+
+    usage_id: str
+    usage: Usage
+    usage_at: datetime
+    draws: tuple[Draw, ...]
+    amount: int
+    balance_after: int
+    returned: tuple[Grant, ...] = ()
+    rated: Rated | None = None
+    units: int = 0
+    cycle_id: str | None = None
+    reason: str | None = None
+    ticket_ref: str | None = None
+
+    def wallet_move(self) -> tuple[int, int]:
+        return self.amount, self.balance_after
+
+    def apply(self, account: CreditAccount) -> None:
+        for grant in self.returned:
+            account.wallet.put(grant)
+        for draw in self.draws:
+            account.give_back(draw, self.cycle_id)
+
+
+class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A grant's time was over; what was left of it is gone."""
+
+    grant_id: str
+    amount: int
+    balance_after: int
+
+    def wallet_move(self) -> tuple[int, int]:
+        return -self.amount, self.balance_after
+
+    def apply(self, account: CreditAccount) -> None:
+        account.wallet.take(self.amount, {self.grant_id: self.amount})
+
+
+class CreditsReversed(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A payment was refunded or charged back: its own grant first, then others, then debt."""
+
+    reversal_id: str
+    cause_kind: Literal["refund", "chargeback"]
+    payment_attempt_id: str
+    amount: int
+    balance_after: int
+    grants: dict[str, int] = {}
+    psp_ref: str | None = None
+    ticket_ref: str | None = None
+
+    def wallet_move(self) -> tuple[int, int]:
+        return -self.amount, self.balance_after
+
+    def apply(self, account: CreditAccount) -> None:
+        account.wallet.take(self.amount, self.grants)
+        reversed_before = account.reversed.get(self.payment_attempt_id, 0)
+        account.reversed[self.payment_attempt_id] = reversed_before + self.amount
+
+
+class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A reversal was itself undone, as after a dispute that was won."""
+
+    reversal_id: str
+    payment_attempt_id: str
+    grant_id: str
+    amount: int
+    balance_after: int
+    psp_ref: str | None = None
+
+    def wallet_move(self) -> tuple[int, int]:
+        return self.amount, self.balance_after
+
+    def apply(self, account: CreditAccount) -> None:
+        account.wallet.put(Grant(self.grant_id, self.amount))
+        account.reversed[self.payment_attempt_id] -= self.amount
+
+
+class AccountFrozen(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing may be spent until every reason is lifted."""
+
+    reason: FreezeReason
+    ref: str
+    note: str | None = None
+
+    def apply(self, account: CreditAccount) -> None:
+        account.freezes = (*account.freezes, (self.reason, self.ref))
+
+
+class AccountUnfrozen(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """One reason to be frozen was lifted; others may remain."""
+
+    reason: FreezeReason
+    ref: str
+    still_frozen: bool = False
+    note: str | None = None
+    ticket_ref: str | None = None
+
+    def apply(self, account: CreditAccount) -> None:
+        account.freezes = tuple(f for f in account.freezes if f != (self.reason, self.ref))
+
+
+class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Included units for one cycle (or for ever, or a window of days)."""
+
+    bucket: str
+    units: int
+    cycle_id: str
+    reset: str
+    why: Literal["subscription", "cycle", "upgrade", "custom", "admin"]
+
+    def apply(self, account: CreditAccount) -> None:
+        before = account.buckets.get(self.bucket)
+        used = before.used if before and before.cycle_id == self.cycle_id else 0
+        account.buckets[self.bucket] = Bucket(self.units, used, self.cycle_id, self.reset)
