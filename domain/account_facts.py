@@ -23,7 +23,7 @@ FreezeReason = Literal["chargeback", "admin", "fraud"]
 DrawSource = Literal["allowance", "wallet", "overage", "oauth", "absorbed"]
 
 
-class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One source's part in paying for an act. A wallet draw names the grants it took from;
     what ``amount`` exceeds their sum became debt. An `oauth` amount is what the act would have
     cost; an `absorbed` one is nobody's to pay, ever."""
@@ -38,7 +38,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grants: dict[str, int] = {}
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class Bucket(msgspec.Struct, frozen=True, gc=False):
     """Included units of one cycle."""
 
     granted: int
@@ -108,12 +108,17 @@ class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """Wallet money was spent: on the metered act in ``usage``, or by an adjustment."""
+    """Wallet money was spent: on the metered act in ``usage``, or by an adjustment.
+
+    ``grants`` says which grants gave how much of ``amount``; the rest became debt. Sources
+    beside the wallet stand in ``other_draws``: most debits have none, and stay small.
+    """
 
     amount: int
     balance_after: int
+    grants: dict[str, int] = {}
+    other_draws: tuple[Draw, ...] = ()
     usage: Usage | None = None
-    draws: tuple[Draw, ...] = ()
     reason: Literal["usage", "overflow", "adjustment"] = "usage"
     rated: Rated | None = None
     units: int = 0
@@ -129,9 +134,16 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def wallet_move(self) -> tuple[int, int]:
         return -self.amount, self.balance_after
 
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """Every source's part, the wallet's last."""
+        wallet = Draw(source="wallet", amount=self.amount, grants=self.grants)
+        return (*self.other_draws, wallet)
+
     def apply(self, account: CreditAccount) -> None:
-        for draw in self.draws:
+        for draw in self.other_draws:
             account.take(draw)
+        account.wallet.take(self.amount, self.grants)
 
 
 class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):

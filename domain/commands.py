@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
+
+import msgspec
 
 from domain.facts import Aggregate, Recorded
 
@@ -17,8 +18,7 @@ class Stream(NamedTuple):
     id: UUID
 
 
-@dataclass(slots=True, eq=False)
-class Command:
+class Command(msgspec.Struct, frozen=True, gc=False):
     """A decision to take on fresh state, exactly once.
 
     ``decide`` is called with the aggregates of ``streams``, then of ``reads``; it records facts

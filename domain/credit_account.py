@@ -249,21 +249,21 @@ class CreditAccount(Aggregate):
                 return
             exact = exact_cost(usage.tokens, rated.price)
         units = meter.units(usage.tokens.input, usage.tokens.output)
-        draws, amount = fund(ask, units, rated.total if rated else 0, exact)
+        funding = fund(ask, units, rated.total if rated else 0, exact)
         late = occurred < policy.period_start
         cycle_id = policy.cycle_id if units else None
-        if amount:
-            overflowed = len(draws) > 1 and draws[0].source == "allowance"
+        if funding.amount:
             self.record(
                 Debited(
                     recorded_at=now,
                     actor=context.actor,
                     correlation_id=context.correlation_id,
+                    amount=funding.amount,
+                    balance_after=self.wallet.balance - funding.amount,
+                    grants=funding.grants,
+                    other_draws=funding.draws,
                     usage=usage,
-                    draws=draws,
-                    amount=amount,
-                    balance_after=self.wallet.balance - amount,
-                    reason="overflow" if overflowed else "usage",
+                    reason="overflow" if funding.overflows else "usage",
                     rated=rated,
                     units=units,
                     late=late,
@@ -277,7 +277,7 @@ class CreditAccount(Aggregate):
                     actor=context.actor,
                     correlation_id=context.correlation_id,
                     usage=usage,
-                    draws=draws,
+                    draws=funding.draws,
                     rated=rated,
                     units=units,
                     late=late,
@@ -308,13 +308,12 @@ class CreditAccount(Aggregate):
             )
         )
         if rated.total:
-            parts = self.wallet.plan_draw(rated.total)
             self.record(
                 Debited(
                     **self.stamp(context, f"rated_debit:{usage_id}"),
-                    draws=(Draw(source="wallet", amount=rated.total, grants=parts),),
                     amount=rated.total,
                     balance_after=self.balance - rated.total,
+                    grants=self.wallet.plan_draw(rated.total),
                     rated=rated,
                     rates_usage_id=usage_id,
                 )
@@ -425,11 +424,9 @@ class CreditAccount(Aggregate):
         self.record(
             Debited(
                 **self.stamp(context, cause),
-                draws=(
-                    Draw(source="wallet", amount=-amount, grants=self.wallet.plan_draw(-amount)),
-                ),
                 amount=-amount,
                 balance_after=self.balance + amount,
+                grants=self.wallet.plan_draw(-amount),
                 reason="adjustment",
                 note=reason,
                 ticket_ref=ticket_ref,

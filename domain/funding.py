@@ -85,8 +85,21 @@ class Ask(NamedTuple):
         )
 
 
-def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> tuple[tuple[Draw, ...], int]:
-    """Split an act over its sources (spec 2.1). Returns the draws and the wallet's part in µ.
+class Funding(NamedTuple):
+    """Who pays: the wallet its ``amount`` from ``grants``, and the other sources' draws."""
+
+    amount: int = 0
+    grants: dict[str, int] = {}
+    draws: tuple[Draw, ...] = ()
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the wallet pays for what an allowance did not cover."""
+        return bool(self.draws) and self.draws[0].source == "allowance"
+
+
+def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> Funding:
+    """Split an act over its sources (spec 2.1).
 
     ``total`` is the rated price in µ and ``exact`` the same before rounding, so that a part of
     it is rounded once too. ``units`` is 0 for a meter without a bucket.
@@ -97,7 +110,7 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> tuple[tupl
     if ask.strict:
         _admit(ask, units)
     if units == 0 and ask.waterfall[-1:] == ("wallet",):
-        return _wallet_only(ask, total)
+        return _wallet_pays(ask, total, ())
     draws: list[Draw] = []
     left = units
     for source in ask.waterfall:
@@ -115,8 +128,7 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> tuple[tupl
             first = ask.waterfall[0] == source and not ask.strict
             if account.available > 0 or first:
                 share = round_half_even(exact[0] * left, exact[1] * units)
-                parts, amount = _wallet_only(ask, share)
-                return (*draws, *parts), amount
+                return _wallet_pays(ask, share, tuple(draws))
         elif source == "overage" and left and (price := ask.overage_price()) is not None:
             draws.append(
                 Draw(
@@ -129,11 +141,15 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> tuple[tupl
             )
             left = 0
     if left:
-        reason = "overage_off" if "overage" in ask.waterfall else "quota_overrun"
         draws.append(
-            Draw(source="absorbed", units=left, bucket=ask.meter.bucket, reason=reason)  # type: ignore[arg-type]
+            Draw(
+                source="absorbed",
+                units=left,
+                bucket=ask.meter.bucket,
+                reason="overage_off" if "overage" in ask.waterfall else "quota_overrun",
+            )
         )
-    return tuple(draws), 0
+    return Funding(draws=tuple(draws))
 
 
 def _admit(ask: Ask, units: int) -> None:
@@ -153,18 +169,11 @@ def _admit(ask: Ask, units: int) -> None:
     raise ask.refusal(units)
 
 
-def _wallet_only(ask: Ask, amount: int) -> tuple[tuple[Draw, ...], int]:
+def _wallet_pays(ask: Ask, amount: int, draws: tuple[Draw, ...]) -> Funding:
     """The wallet pays all of it: what it lacks becomes debt, or is written off."""
-    if amount == 0:
-        return (), 0
     wallet = ask.account.wallet
-    written_off = 0
     if ask.overdraft == "write_off" and amount > wallet.balance:
         written_off = amount - max(wallet.balance, 0)
         amount -= written_off
-    draws: tuple[Draw, ...] = ()
-    if amount:
-        draws = (Draw(source="wallet", amount=amount, grants=wallet.plan_draw(amount)),)
-    if written_off:
         draws = (*draws, Draw(source="absorbed", amount=written_off, reason="write_off"))
-    return draws, amount
+    return Funding(amount, wallet.plan_draw(amount) if amount else {}, draws)

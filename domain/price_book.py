@@ -35,14 +35,19 @@ class PriceEntry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     provider: str = ""
 
 
-class Rated(msgspec.Struct, frozen=True, omit_defaults=True):
+class Rated(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What an act costs, and by which numbers. ``price`` is [input, cached_input, output,
     markup_bps] of the entry that was used, so that the event explains itself."""
 
     provider_cost: int  # µ, for display
     total: int  # µ, what the customer pays
-    price_book_version: int
+    book: int  # the price book's version
     price: tuple[int, int, int, int]
+
+    @property
+    def price_book_version(self) -> int:
+        """The price book that was in force."""
+        return self.book
 
     @property
     def markup(self) -> int:

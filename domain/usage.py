@@ -14,7 +14,7 @@ Label = Annotated[str, Meta(min_length=1, max_length=255)]
 MODES = ("strict", "record")
 
 
-class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Token counts. ``cached_input`` is part of ``input``, ``reasoning`` part of ``output``."""
 
     input: Count = 0
@@ -30,7 +30,12 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 class Usage(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """A metered act as its service reports it; stored in the event as it came.
 

@@ -17,7 +17,7 @@ import msgspec
 Category = Literal["paid", "promotional"]
 
 
-class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Money that came in together. ``grant_id`` is "g" and the version of its `Credited`."""
 
     grant_id: str

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from domain.codec import encode_fact, topic_of
 from domain.commands import Command, Done
 from domain.errors import InvalidInput
@@ -19,21 +21,18 @@ Key = int
 """A stream's UUID as the number it is: hashing a UUID costs more than deciding does."""
 
 
-class Waiting:
+class Waiting(msgspec.Struct, gc=False):
     """A command on its way: its future, how often it was decided, and what that gave."""
 
-    __slots__ = ("answer", "attempts", "command", "facts", "followers", "future", "refusal", "rows")
-
-    def __init__(self, command: Command, future: asyncio.Future[Done]) -> None:
-        self.command = command
-        self.future = future
-        self.attempts = 0
-        self.answer: Any = None
-        self.refusal: Exception | None = None
-        self.facts: tuple[Recorded, ...] = ()
-        self.rows: list[Row] = []
-        # The same cause, asked again before the first was answered: they share its fate.
-        self.followers: list[Waiting] = []
+    command: Command
+    future: asyncio.Future[Done]
+    attempts: int = 0
+    answer: Any = None
+    refusal: Exception | None = None
+    facts: tuple[Recorded, ...] = ()
+    rows: list[Row] = []
+    # The same cause, asked again before the first was answered: they share its fate.
+    followers: list[Waiting] = []
 
     @property
     def key(self) -> tuple[Key, str] | None:

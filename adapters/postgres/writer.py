@@ -258,13 +258,19 @@ class Writer:
             if before is not None and aggregate.version // every > before.version // every:
                 self._keep_snapshot(aggregate)
         position = last - sum(len(item.rows) for item in batch.waiting)
+        answers: list[tuple[Waiting, int]] = []
         for item in batch.waiting:
             self._finish(item)
             position += len(item.rows)
-            if item.refusal is not None:
-                item.fail(item.refusal)
-            else:
-                item.settle(Done(item.answer, item.facts, position, False))
+            answers.append((item, position))
+        if self._open.waiting:
+            _answer(answers)
+            return
+        # Everybody waited for this batch. Half of them are answered first, so that what they
+        # ask next is on its way to the database while the other half decides.
+        half = len(answers) // 2
+        _answer(answers[:half])
+        asyncio.get_running_loop().call_soon(_answer, answers[half:])
 
     def _finish(self, item: Waiting) -> None:
         self._count -= 1 + len(item.followers)
@@ -473,6 +479,14 @@ class Writer:
             cursor = await connection.execute(streams.BALANCE_AT, (stream, version))
             row = await cursor.fetchone()
             return 0 if row is None else int(row[0])
+
+
+def _answer(answers: list[tuple[Waiting, int]]) -> None:
+    for item, position in answers:
+        if item.refusal is not None:
+            item.fail(item.refusal)
+        else:
+            item.settle(Done(item.answer, item.facts, position, False))
 
 
 def _spread(moved: set[Key], items: list[Waiting]) -> None:
