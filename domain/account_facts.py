@@ -104,7 +104,7 @@ class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return Grant(self.grant_id, remaining, self.category, self.priority, self.expires_at)
 
     def apply(self, account: CreditAccount) -> None:
-        account.wallet.put(self.grant(self.amount))
+        account.wallet = account.wallet.put(self.grant(self.amount))
 
 
 class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,7 +143,7 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, account: CreditAccount) -> None:
         for draw in self.other_draws:
             account.take(draw)
-        account.wallet.take(self.amount, self.grants)
+        account.wallet = account.wallet.take(self.amount, self.grants)
 
 
 class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -198,7 +198,7 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def apply(self, account: CreditAccount) -> None:
         for grant in self.returned:
-            account.wallet.put(grant)
+            account.wallet = account.wallet.put(grant)
         for draw in self.draws:
             account.give_back(draw, self.cycle_id)
 
@@ -214,7 +214,7 @@ class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return -self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
-        account.wallet.take(self.amount, {self.grant_id: self.amount})
+        account.wallet = account.wallet.take(self.amount, {self.grant_id: self.amount})
 
 
 class CreditsReversed(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -233,9 +233,8 @@ class CreditsReversed(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return -self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
-        account.wallet.take(self.amount, self.grants)
-        reversed_before = account.reversed.get(self.payment_attempt_id, 0)
-        account.reversed[self.payment_attempt_id] = reversed_before + self.amount
+        account.wallet = account.wallet.take(self.amount, self.grants)
+        account.note_reversed(self.payment_attempt_id, self.amount)
 
 
 class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -252,8 +251,8 @@ class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
-        account.wallet.put(Grant(self.grant_id, self.amount))
-        account.reversed[self.payment_attempt_id] -= self.amount
+        account.wallet = account.wallet.put(Grant(self.grant_id, self.amount))
+        account.note_reversed(self.payment_attempt_id, -self.amount)
 
 
 class AccountFrozen(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -292,4 +291,5 @@ class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, account: CreditAccount) -> None:
         before = account.buckets.get(self.bucket)
         used = before.used if before and before.cycle_id == self.cycle_id else 0
-        account.buckets[self.bucket] = Bucket(self.units, used, self.cycle_id, self.reset)
+        bucket = Bucket(self.units, used, self.cycle_id, self.reset)
+        account.buckets = {**account.buckets, self.bucket: bucket}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -189,21 +188,19 @@ class CatalogueVersionPublished(Fact, frozen=True, kw_only=True, omit_defaults=T
     document: str
 
     def apply(self, aggregate: PlanCatalogue) -> None:
-        aggregate.versions.append(msgspec.json.decode(self.document, type=Catalogue))
-        aggregate.hashes.append(self.content_sha256)
+        catalogue = msgspec.json.decode(self.document, type=Catalogue)
+        aggregate.versions = (*aggregate.versions, catalogue)
+        aggregate.hashes = (*aggregate.hashes, self.content_sha256)
 
 
-class PlanCatalogue(Aggregate):
+class PlanCatalogue(Aggregate, omit_defaults=True, gc=False):
     """Every catalogue version that was ever in force, oldest first."""
 
-    __slots__ = ("hashes", "versions")
     category: ClassVar[str] = "plan_catalogue"
     facts: ClassVar[tuple[type[Fact], ...]] = (CatalogueVersionPublished,)
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.versions: list[Catalogue] = []
-        self.hashes: list[str] = []
+    versions: tuple[Catalogue, ...] = ()
+    hashes: tuple[str, ...] = ()
 
     @property
     def current(self) -> Catalogue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -46,6 +46,10 @@ class Book(Protocol):
 
     def submit(self, command: Command) -> Awaitable[Done]:
         """Decide, commit and answer; raises the decision's refusal, or `TryAgain`."""
+        ...
+
+    async def submit_all(self, commands: Sequence[Command]) -> list[Done | BaseException]:
+        """Decide many commands in order and commit them in few transactions."""
         ...
 
     async def fresh(self, stream: Stream) -> Aggregate:

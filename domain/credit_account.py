@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal, Self
-from uuid import UUID
-
-import msgspec
+from typing import Any, ClassVar, Literal
 
 from domain.account_facts import (
     AccountFrozen,
@@ -49,41 +46,13 @@ from domain.price_book import PriceBook, PriceBookVersion, Rated, exact_cost
 from domain.usage import Usage
 from domain.wallet import Category, Grant, Wallet
 
-
-class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of an account at one version: a short cut, never a source of truth."""
-
-    recorded_at: datetime
-    workspace_id: str
-    currency: str
-    grants: tuple[Grant, ...]
-    debt: int
-    freezes: tuple[tuple[FreezeReason, str], ...]
-    policy: SpendPolicySet | None
-    buckets: dict[str, Bucket]
-    overage: dict[str, tuple[int, int]]
-    reversed: dict[str, int]
-    overflow: bool
-
-
 FUTURE = timedelta(minutes=5)
 """How far ahead of ours a service's clock may be."""
 
 
-class CreditAccount(Aggregate):
+class CreditAccount(Aggregate, omit_defaults=True, gc=False):
     """Money and units of one workspace. Decisions refuse or record; they never set a balance."""
 
-    __slots__ = (
-        "buckets",
-        "currency",
-        "freezes",
-        "overage",
-        "overflow",
-        "policy",
-        "reversed",
-        "wallet",
-        "workspace_id",
-    )
     category: ClassVar[str] = "credit_account"
     facts: ClassVar[tuple[type[Fact], ...]] = (
         CreditAccountOpened,
@@ -101,62 +70,15 @@ class CreditAccount(Aggregate):
         AllowanceGranted,
     )
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.workspace_id = ""
-        self.currency = ""
-        self.wallet = Wallet()
-        self.freezes: tuple[tuple[FreezeReason, str], ...] = ()
-        self.policy: SpendPolicySet | None = None
-        self.buckets: dict[str, Bucket] = {}
-        self.overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
-        self.reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
-        self.overflow = False
-
-    def clone(self) -> Self:
-        copy = object.__new__(type(self))
-        copy.id = self.id
-        copy.version = self.version
-        copy.recorded_at = self.recorded_at
-        copy._pending = []
-        copy.workspace_id = self.workspace_id
-        copy.currency = self.currency
-        copy.wallet = self.wallet.clone()
-        copy.freezes = self.freezes
-        copy.policy = self.policy
-        copy.buckets = self.buckets.copy()
-        copy.overage = self.overage.copy()
-        copy.reversed = self.reversed.copy()
-        copy.overflow = self.overflow
-        return copy
-
-    def snapshot(self) -> AccountSnapshot:
-        return AccountSnapshot(
-            recorded_at=self.recorded_at,
-            workspace_id=self.workspace_id,
-            currency=self.currency,
-            grants=tuple(self.wallet.grants),
-            debt=self.wallet.debt,
-            freezes=self.freezes,
-            policy=self.policy,
-            buckets=self.buckets,
-            overage=self.overage,
-            reversed=self.reversed,
-            overflow=self.overflow,
-        )
-
-    def restore(self, snapshot: AccountSnapshot) -> Self:
-        self.recorded_at = snapshot.recorded_at
-        self.workspace_id = snapshot.workspace_id
-        self.currency = snapshot.currency
-        self.wallet = Wallet.of(snapshot.grants, snapshot.debt)
-        self.freezes = snapshot.freezes
-        self.policy = snapshot.policy
-        self.buckets = dict(snapshot.buckets)
-        self.overage = dict(snapshot.overage)
-        self.reversed = dict(snapshot.reversed)
-        self.overflow = snapshot.overflow
-        return self
+    workspace_id: str = ""
+    currency: str = ""
+    wallet: Wallet = Wallet()
+    freezes: tuple[tuple[FreezeReason, str], ...] = ()
+    policy: SpendPolicySet | None = None
+    buckets: dict[str, Bucket] = {}
+    overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
+    reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
+    overflow: bool = False
 
     # What the state answers.
 
@@ -183,30 +105,37 @@ class CreditAccount(Aggregate):
     # How facts move quantities; used by their `apply` only.
 
     def take(self, draw: Draw) -> None:
-        """Move what a draw says out of its source."""
-        if draw.source == "wallet":
-            self.wallet.take(draw.amount, draw.grants)
-        elif draw.source == "allowance" and draw.bucket is not None:
-            bucket = self.buckets[draw.bucket]
-            self.buckets[draw.bucket] = Bucket(
-                bucket.granted, bucket.used + draw.units, bucket.cycle_id, bucket.reset
-            )
-        elif draw.source == "overage" and draw.bucket is not None:
-            units, amount = self.overage.get(draw.bucket, (0, 0))
-            self.overage[draw.bucket] = (units + draw.units, amount + draw.amount)
+        """Move units that a draw says out of their source."""
+        if draw.source == "allowance":
+            self._use(draw.bucket, draw.units)
+        elif draw.source == "overage":
+            self._accrue(draw.bucket, draw.units, draw.amount)
 
     def give_back(self, draw: Draw, cycle_id: str | None) -> None:
         """Undo the units of a draw while its cycle is still open (money returns as grants)."""
         bucket = self.buckets.get(draw.bucket or "")
-        if draw.bucket is None or bucket is None or bucket.cycle_id != cycle_id:
+        if bucket is None or bucket.cycle_id != cycle_id:
             return
         if draw.source == "allowance":
-            self.buckets[draw.bucket] = Bucket(
-                bucket.granted, max(bucket.used - draw.units, 0), bucket.cycle_id, bucket.reset
-            )
+            self._use(draw.bucket, -draw.units)
         elif draw.source == "overage":
-            units, amount = self.overage.get(draw.bucket, (0, 0))
-            self.overage[draw.bucket] = (units - draw.units, amount - draw.amount)
+            self._accrue(draw.bucket, -draw.units, -draw.amount)
+
+    def note_reversed(self, payment: str, amount: int) -> None:
+        """Remember how much of a payment was taken back."""
+        self.reversed = {**self.reversed, payment: self.reversed.get(payment, 0) + amount}
+
+    def _use(self, name: str | None, units: int) -> None:
+        assert name is not None
+        bucket = self.buckets[name]
+        used = max(bucket.used + units, 0)
+        bucket = Bucket(bucket.granted, used, bucket.cycle_id, bucket.reset)
+        self.buckets = {**self.buckets, name: bucket}
+
+    def _accrue(self, name: str | None, units: int, amount: int) -> None:
+        assert name is not None
+        before = self.overage.get(name, (0, 0))
+        self.overage = {**self.overage, name: (before[0] + units, before[1] + amount)}
 
     # Decisions about usage.
 

@@ -9,6 +9,7 @@ committed. All three satisfy the protocols of the `eventsourcing` library.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -78,27 +79,26 @@ def aggregate_class(fact: type[Fact]) -> type[Aggregate]:
     return _OWNERS[fact]
 
 
-class Aggregate:
+class Aggregate(msgspec.Struct, omit_defaults=True, gc=False):
     """The state of one stream. Subclasses list their facts and keep their state small.
 
-    State lives in `__slots__`; `clone` copies one level of it, so values inside must be
-    immutable. The writer clones before it decides: what it caches is committed state only.
+    Every field holds an immutable value (facts replace tuples and dicts, they never change them
+    in place), so that `clone` is one shallow copy: the writer clones before it decides, and
+    what it caches is committed state only.
     """
 
-    __slots__ = ("_pending", "id", "recorded_at", "version")
     category: ClassVar[str] = ""
     facts: ClassVar[tuple[type[Fact], ...]] = ()
+
+    id: UUID
+    version: int = 0
+    recorded_at: datetime = EPOCH
+    pending: list[Recorded] = []
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for fact in cls.facts:
             _OWNERS[fact] = cls
-
-    def __init__(self, id: UUID) -> None:
-        self.id = id
-        self.version = 0
-        self.recorded_at = EPOCH
-        self._pending: list[Recorded] = []
 
     def fold(self, fact: Fact, version: int) -> None:
         """Take in one committed fact."""
@@ -109,7 +109,7 @@ class Aggregate:
     def record(self, fact: Fact) -> None:
         """Decide that this happened: fold it and keep it for the commit."""
         self.fold(fact, self.version + 1)
-        self._pending.append(Recorded(self.id, self.version, fact))
+        self.pending.append(Recorded(self.id, self.version, fact))
 
     def moment(self, context: Context) -> datetime:
         """When a fact decided now is recorded: never before the stream's last one."""
@@ -126,51 +126,25 @@ class Aggregate:
 
     def collect_events(self) -> list[Recorded]:
         """Hand over what was decided and is not yet committed."""
-        pending, self._pending = self._pending, []
+        pending, self.pending = self.pending, []
         return pending
 
     def clone(self) -> Self:
         """An independent copy of the state, without pending facts."""
-        copy = object.__new__(type(self))
-        for name in _slots(type(self)):
-            value = getattr(self, name)
-            kind = type(value)
-            if kind is dict or kind is list or kind is set:
-                value = value.copy()
-            setattr(copy, name, value)
-        copy._pending = []
-        return copy
+        twin = copy(self)
+        twin.pending = []
+        return twin
 
-    def snapshot(self) -> msgspec.Struct | None:
-        """The whole state as one value, or None for aggregates whose streams stay short."""
-        return None
-
-    def restore(self, snapshot: Any) -> Self:
-        """Take over the state of a snapshot; the caller sets the version."""
-        raise NotImplementedError
+    def snapshot(self) -> bytes:
+        """The whole state as JSON: a short cut for loading, never a source of truth."""
+        return msgspec.json.encode(self.clone() if self.pending else self)
 
     def state(self) -> dict[str, Any]:
-        """The whole state by name, for snapshots, auditors and tests."""
-        return {
-            name: getattr(self, name)
-            for name in _slots(type(self))
-            if name not in ("_pending", "id", "version")
-        }
-
-
-def _slots(cls: type) -> tuple[str, ...]:
-    names = _SLOTS.get(cls)
-    if names is None:
-        names = tuple(
-            dict.fromkeys(
-                n for base in reversed(cls.__mro__) for n in getattr(base, "__slots__", ())
-            )
-        )
-        _SLOTS[cls] = names
-    return names
-
-
-_SLOTS: dict[type, tuple[str, ...]] = {}
+        """The state as plain JSON values, for auditors and tests."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        for name in ("id", "version", "pending"):
+            values.pop(name, None)
+        return values
 
 
 def project(aggregate: Aggregate | None, events: Iterable[Recorded]) -> Aggregate | None:

@@ -6,8 +6,10 @@ committed. Amounts are µ; time and actors come in with the `Context`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -42,8 +44,10 @@ from domain.workspace import LimitsChanged, Workspace, workspace_stream
 ACTS = (Debited, UsageRecorded)
 PLANS = Stream(PlanCatalogue, CATALOGUE)
 PRICES = Stream(PriceBook, PRICE_BOOK)
+RATING = (PLANS, PRICES)
 
 
+@lru_cache(maxsize=200_000)
 def account_stream(workspace_id: str) -> Stream:
     """Where a workspace's money and units are kept."""
     return Stream(CreditAccount, account_id(workspace_id))
@@ -75,17 +79,29 @@ class Ledger:
         :raises PaymentRequired: nothing pays for it; nothing was recorded.
         :raises UsageConflict: the ``event_id`` was used for another act.
         """
-        account = account_stream(workspace_id)
+        done = await self.book.submit(_charge_command(workspace_id, usage, context))
+        return await self._charged(done, usage)
 
-        def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
-            if not account.version:
-                raise NotFound("workspace", workspace_id)
-            account.charge(usage, plans.current, prices, context)
-            return account.wallet.balance
-
-        done = await self.book.submit(
-            Command((account,), decide, f"usage:{usage.event_id}", (PLANS, PRICES))
+    async def charge_many(
+        self, workspace_id: str, usages: Sequence[Usage], context: Context
+    ) -> list[Charge | BaseException]:
+        """Charge many acts of one workspace in order, each exactly once and for itself:
+        a refusal stands at its act's place and stops none of the others."""
+        ends = await self.book.submit_all(
+            [_charge_command(workspace_id, usage, context) for usage in usages]
         )
+        charges: list[Charge | BaseException] = []
+        for usage, end in zip(usages, ends, strict=True):
+            if isinstance(end, BaseException):
+                charges.append(end)
+                continue
+            try:
+                charges.append(await self._charged(end, usage))
+            except UsageConflict as conflict:
+                charges.append(conflict)
+        return charges
+
+    async def _charged(self, done: Done, usage: Usage) -> Charge:
         act = next(
             (r for r in done.facts if isinstance(r.fact, ACTS) and r.fact.usage is not None), None
         )
@@ -458,6 +474,17 @@ class Ledger:
         plans = await self.book.fresh(PLANS)
         assert isinstance(plans, PlanCatalogue)
         return plans
+
+
+def _charge_command(workspace_id: str, usage: Usage, context: Context) -> Command:
+    def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
+        if not account.version:
+            raise NotFound("workspace", workspace_id)
+        account.charge(usage, plans.current, prices, context)
+        return account.wallet.balance
+
+    account = account_stream(workspace_id)
+    return Command((account,), decide, f"usage:{usage.event_id}", RATING)
 
 
 def apply_plan(

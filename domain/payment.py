@@ -46,20 +46,17 @@ class PaymentSucceeded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.status = "succeeded"
 
 
-class PaymentAttempt(Aggregate):
+class PaymentAttempt(Aggregate, omit_defaults=True, gc=False):
     """Money on its way in."""
 
-    __slots__ = ("amount", "payment_attempt_id", "payment_ref", "status", "workspace_id")
     category: ClassVar[str] = "payment"
     facts: ClassVar[tuple[type[Fact], ...]] = (PaymentRequested, PaymentSucceeded)
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.payment_attempt_id = ""
-        self.workspace_id = ""
-        self.amount = 0
-        self.payment_ref: str | None = None
-        self.status = "none"
+    payment_attempt_id: str = ""
+    workspace_id: str = ""
+    amount: int = 0
+    payment_ref: str | None = None
+    status: str = "none"
 
     def record_manual(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import datetime
 from typing import Annotated, ClassVar
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -118,27 +117,23 @@ class PriceBookVersionPublished(Fact, frozen=True, kw_only=True, omit_defaults=T
         by_model: dict[str, tuple[PriceEntry, ...]] = {}
         for entry in self.entries:
             by_model[entry.model] = (*by_model.get(entry.model, ()), entry)
-        aggregate.versions.append(
-            PriceBookVersion(
-                self.version, self.effective_from, self.currency, self.markup_bps, by_model
-            )
+        version = PriceBookVersion(
+            self.version, self.effective_from, self.currency, self.markup_bps, by_model
         )
-        aggregate.starts.append(self.effective_from)
-        aggregate.hashes.append(self.content_sha256)
+        aggregate.versions = (*aggregate.versions, version)
+        aggregate.starts = (*aggregate.starts, self.effective_from)
+        aggregate.hashes = (*aggregate.hashes, self.content_sha256)
 
 
-class PriceBook(Aggregate):
+class PriceBook(Aggregate, omit_defaults=True, gc=False):
     """All published versions, oldest first."""
 
-    __slots__ = ("hashes", "starts", "versions")
     category: ClassVar[str] = "price_book"
     facts: ClassVar[tuple[type[Fact], ...]] = (PriceBookVersionPublished,)
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.versions: list[PriceBookVersion] = []
-        self.starts: list[datetime] = []
-        self.hashes: list[str] = []
+    versions: tuple[PriceBookVersion, ...] = ()
+    starts: tuple[datetime, ...] = ()
+    hashes: tuple[str, ...] = ()
 
     def at(self, moment: datetime) -> PriceBookVersion | None:
         """The version in force at an instant; at exactly its start the new one applies."""

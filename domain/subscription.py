@@ -39,32 +39,20 @@ class SubscriptionStarted(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.status = "active"
 
 
-class Subscription(Aggregate):
+class Subscription(Aggregate, omit_defaults=True, gc=False):
     """The live subscription of a workspace."""
 
-    __slots__ = (
-        "anchor_at",
-        "cycle_id",
-        "period_end",
-        "period_start",
-        "plan_id",
-        "plan_version",
-        "status",
-        "subscription_id",
-    )
     category: ClassVar[str] = "subscription"
     facts: ClassVar[tuple[type[Fact], ...]] = (SubscriptionStarted,)
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.subscription_id = ""
-        self.plan_id = ""
-        self.plan_version = 0
-        self.status = "none"
-        self.cycle_id = ""
-        self.anchor_at: datetime | None = None
-        self.period_start: datetime | None = None
-        self.period_end: datetime | None = None
+    subscription_id: str = ""
+    plan_id: str = ""
+    plan_version: int = 0
+    status: str = "none"
+    cycle_id: str = ""
+    anchor_at: datetime | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
 
     def start(
         self, subscription_id: str, plan_id: str, plan_version: int, context: Context

@@ -40,46 +40,22 @@ def burn_order(grant: Grant) -> tuple[int, datetime, bool, int]:
     return (grant.priority, grant.expires_at or NEVER, grant.category == "paid", grant.opened)
 
 
-class Wallet:
-    """Open grants in burn order, and debt. Amounts in µ."""
+class Wallet(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Open grants in burn order, and debt. Amounts in µ; moving money gives a new wallet."""
 
-    __slots__ = ("balance", "debt", "grants", "next_expiry")
+    grants: tuple[Grant, ...] = ()
+    debt: int = 0
+    balance: int = 0
+    next_expiry: datetime | None = None
 
-    def __init__(self) -> None:
-        self.grants: list[Grant] = []
-        self.debt = 0
-        self.balance = 0
-        self.next_expiry: datetime | None = None
-
-    @classmethod
-    def of(cls, grants: Iterable[Grant], debt: int) -> Wallet:
-        """A wallet that holds these open grants, or this debt."""
-        wallet = cls()
-        wallet.grants = sorted(grants, key=burn_order)
-        wallet.debt = debt
-        wallet.balance = sum(grant.remaining for grant in wallet.grants) - debt
-        wallet._note_expiry()
-        return wallet
-
-    def clone(self) -> Wallet:
-        """An independent copy; grants themselves are immutable."""
-        copy = object.__new__(Wallet)
-        copy.grants = self.grants.copy()
-        copy.debt = self.debt
-        copy.balance = self.balance
-        copy.next_expiry = self.next_expiry
-        return copy
-
-    # -- what would happen ----------------------------------------------------------------------
+    # What would happen.
 
     def plan_draw(self, amount: int, first: str | None = None) -> dict[str, int]:
         """How much each grant would give, in burn order; what is missing becomes debt.
 
         ``first`` names a grant that gives before all others (a refund takes its own).
         """
-        grants = self.grants
-        if grants and first is None and grants[0].remaining >= amount:
-            return {grants[0].grant_id: amount}
+        grants: Iterable[Grant] = self.grants
         if first is not None:
             grants = sorted(grants, key=lambda grant: grant.grant_id != first)
         taken: dict[str, int] = {}
@@ -97,52 +73,35 @@ class Wallet:
             return []
         return [g for g in self.grants if g.expires_at is not None and g.expires_at <= now]
 
-    # -- what did happen ------------------------------------------------------------------------
+    # What did happen.
 
-    def take(self, amount: int, parts: Mapping[str, int]) -> None:
+    def take(self, amount: int, parts: Mapping[str, int]) -> Wallet:
         """Take ``amount`` out: the named part of each grant, and the rest as debt."""
-        self.balance -= amount
+        balance = self.balance - amount
         grants = self.grants
-        if len(parts) == 1 and grants and grants[0].grant_id in parts:
-            head, part = grants[0], parts[grants[0].grant_id]
-            if head.remaining > part:
-                grants[0] = Grant(
-                    head.grant_id,
-                    head.remaining - part,
-                    head.category,
-                    head.priority,
-                    head.expires_at,
-                )
-                self.debt += amount - part
-                return
-        if parts:
-            self.grants = [
-                left
-                for grant in grants
-                if (left := _less(grant, parts.get(grant.grant_id, 0))) is not None
-            ]
-            self._note_expiry()
-        self.debt += amount - sum(parts.values())
+        if len(parts) == 1 and grants:
+            head = grants[0]
+            left = head.remaining - parts.get(head.grant_id, head.remaining)
+            if left > 0:  # the usual debit: one grant pays, and is not used up
+                head = Grant(head.grant_id, left, head.category, head.priority, head.expires_at)
+                debt = self.debt + amount - sum(parts.values())
+                return Wallet((head, *grants[1:]), debt, balance, self.next_expiry)
+        kept = (_less(grant, parts.get(grant.grant_id, 0)) for grant in grants)
+        rest = tuple(grant for grant in kept if grant is not None)
+        debt = self.debt + amount - sum(parts.values())
+        return Wallet(rest, debt, balance, _earliest(rest))
 
-    def put(self, grant: Grant) -> None:
+    def put(self, grant: Grant) -> Wallet:
         """Take money in: it repays debt first, and the rest joins or opens its grant."""
-        self.balance += grant.remaining
+        balance = self.balance + grant.remaining
         repaid = min(self.debt, grant.remaining)
-        self.debt -= repaid
         rest = grant.remaining - repaid
         if rest == 0:
-            return
-        same = next((g for g in self.grants if g.grant_id == grant.grant_id), None)
-        if same is not None:
-            self.grants.remove(same)
-            rest += same.remaining
-        insort(self.grants, msgspec.structs.replace(grant, remaining=rest), key=burn_order)
-        self._note_expiry()
-
-    def _note_expiry(self) -> None:
-        self.next_expiry = min(
-            (g.expires_at for g in self.grants if g.expires_at is not None), default=None
-        )
+            return Wallet(self.grants, self.debt - repaid, balance, self.next_expiry)
+        others = [g for g in self.grants if g.grant_id != grant.grant_id]
+        rest += sum(g.remaining for g in self.grants if g.grant_id == grant.grant_id)
+        insort(others, msgspec.structs.replace(grant, remaining=rest), key=burn_order)
+        return Wallet(tuple(others), self.debt - repaid, balance, _earliest(others))
 
 
 def _less(grant: Grant, part: int) -> Grant | None:
@@ -150,3 +109,7 @@ def _less(grant: Grant, part: int) -> Grant | None:
         return grant
     left = grant.remaining - part
     return msgspec.structs.replace(grant, remaining=left) if left else None
+
+
+def _earliest(grants: Iterable[Grant]) -> datetime | None:
+    return min((g.expires_at for g in grants if g.expires_at is not None), default=None)

@@ -41,20 +41,17 @@ class LimitsChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.limits = self.limits
 
 
-class Workspace(Aggregate):
+class Workspace(Aggregate, omit_defaults=True, gc=False):
     """A tenant's name, owner and limits."""
 
-    __slots__ = ("limits", "name", "owner_id", "timezone", "workspace_id")
     category: ClassVar[str] = "workspace"
     facts: ClassVar[tuple[type[Fact], ...]] = (WorkspaceCreated, LimitsChanged)
 
-    def __init__(self, id: UUID) -> None:
-        super().__init__(id)
-        self.workspace_id = ""
-        self.name = ""
-        self.owner_id = ""
-        self.timezone = "UTC"
-        self.limits: dict[str, int | str | None] = {}
+    workspace_id: str = ""
+    name: str = ""
+    owner_id: str = ""
+    timezone: str = "UTC"
+    limits: dict[str, int | str | None] = {}
 
     def create(
         self, workspace_id: str, name: str, owner_id: str, timezone: str, context: Context

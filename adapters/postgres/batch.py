@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import msgspec
@@ -21,13 +21,70 @@ Key = int
 """A stream's UUID as the number it is: hashing a UUID costs more than deciding does."""
 
 
+class Answer(Protocol):
+    """Where a command's end goes: a future, or a place in a bulk's list."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+        ...
+
+    def set_result(self, result: Done, /) -> None:
+        """The command was committed."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """The command was refused, or failed."""
+        ...
+
+
+class Gathering:
+    """The ends of many commands, in their order; ``whole`` is done when all are."""
+
+    def __init__(self, count: int, whole: asyncio.Future[list[Done | BaseException]]) -> None:
+        self.ends: list[Done | BaseException | None] = [None] * count
+        self.left = count
+        self.whole = whole
+        if not count:
+            whole.set_result([])
+
+    def place(self, index: int) -> Place:
+        """Where one command's end goes."""
+        return Place(self, index)
+
+    def put(self, index: int, end: Done | BaseException) -> None:
+        """Take one end; the last one completes the whole."""
+        self.ends[index] = end
+        self.left -= 1
+        if not self.left and not self.whole.done():
+            self.whole.set_result(cast("list[Done | BaseException]", self.ends))
+
+
+class Place(msgspec.Struct, gc=False):
+    """One place in a gathering; an `Answer`."""
+
+    gathering: Gathering
+    index: int
+
+    def done(self) -> bool:
+        """Whether this end is known."""
+        return self.gathering.ends[self.index] is not None
+
+    def set_result(self, result: Done) -> None:
+        """The command was committed."""
+        self.gathering.put(self.index, result)
+
+    def set_exception(self, exception: BaseException) -> None:
+        """The command was refused, or failed."""
+        self.gathering.put(self.index, exception)
+
+
 class Waiting(msgspec.Struct, gc=False):
-    """A command on its way: its future, how often it was decided, and what that gave."""
+    """A command on its way: where its end goes, how often it was decided, what that gave."""
 
     command: Command
-    future: asyncio.Future[Done]
+    answer: Answer
     attempts: int = 0
-    answer: Any = None
+    decided: Any = None
     refusal: Exception | None = None
     facts: tuple[Recorded, ...] = ()
     rows: list[Row] = []
@@ -37,8 +94,8 @@ class Waiting(msgspec.Struct, gc=False):
     @property
     def key(self) -> tuple[Key, str] | None:
         """What makes the command unique, or None for one that may run twice."""
-        cause = self.command.cause
-        return None if cause is None else (self.command.streams[0].id.int, cause)
+        command = self.command
+        return None if command.cause is None else (command.streams[0].id.int, command.cause)
 
     def touches(self, keys: set[Key]) -> bool:
         """Whether the decision rests on one of these streams."""
@@ -48,8 +105,8 @@ class Waiting(msgspec.Struct, gc=False):
 
     def settle(self, done: Done) -> None:
         """Answer the command, and as replays those that asked for the same."""
-        if not self.future.done():
-            self.future.set_result(done)
+        if not self.answer.done():
+            self.answer.set_result(done)
         if not self.followers:
             return
         again = Done(
@@ -63,8 +120,8 @@ class Waiting(msgspec.Struct, gc=False):
 
     def fail(self, error: BaseException) -> None:
         """Refuse the command, and those that asked for the same."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.answer.done():
+            self.answer.set_exception(error)
         for follower in self.followers:
             follower.fail(error)
 
@@ -102,10 +159,10 @@ class Batch:
         item.refusal = None
         item.rows = []
         try:
-            item.answer = command.decide(*own, *read)
+            item.decided = command.decide(*own, *read)
             facts: list[Recorded] = []
             for aggregate in own:
-                if aggregate._pending:
+                if aggregate.pending:
                     facts += aggregate.collect_events()
             item.rows = [row_of(recorded) for recorded in facts]
             item.facts = tuple(facts)

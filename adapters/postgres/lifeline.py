@@ -36,11 +36,13 @@ def spawn_tied(
     account: Account | None,
     environment: dict[str, str],
     output: IO[bytes],
+    keep: Sequence[int] = (),
     by_pipe: bool = not HAS_DEATH_SIGNAL,
 ) -> Tied:
     """Start `command` as `account`; it is sent SIGINT when this process ends. Any thread may ask.
 
-    It gets a session of its own, so that Ctrl-C in a terminal reaches us first and not it.
+    It gets a session of its own, so that Ctrl-C in a terminal reaches us first and not it, and of
+    our files only those in `keep`.
     """
     reading, writing = os.pipe() if by_pipe else (None, None)
     identity = [str(account.uid), str(account.gid)] if account else ["-", "-"]
@@ -58,7 +60,7 @@ def spawn_tied(
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
-            pass_fds=() if reading is None else (reading,),
+            pass_fds=keep if reading is None else (*keep, reading),
         )
 
     process = popen() if by_pipe else _in_lasting_thread(popen)

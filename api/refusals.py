@@ -1,0 +1,89 @@
+"""How the edge says no, beside the domain's refusals (domain/errors.py).
+
+Refusal
+├── Unauthenticated
+├── InvalidInput ─ UnsupportedGroupBy, IdempotencyKeyReuse
+├── Conflict ─ IdempotencyInProgress
+├── TryAgain ─ ProjectionLagging
+├── IdempotencyKeyMissing
+├── PayloadTooLarge
+└── UnsupportedMediaType
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from domain.errors import Conflict, InvalidInput, PaymentRequired, Refusal, TryAgain
+
+
+class Unauthenticated(Refusal):
+    """No key, or one that opens nothing."""
+
+    code: ClassVar[str] = "unauthenticated"
+
+    def __str__(self) -> str:
+        return "Send a valid API key as `Authorization: Bearer dbk_…`."
+
+
+class IdempotencyKeyMissing(Refusal):
+    """This operation moves money and must be safe to repeat."""
+
+    code: ClassVar[str] = "idempotency_key_missing"
+
+    def __str__(self) -> str:
+        return "Send an Idempotency-Key header: any text of your own, new for every operation."
+
+
+@dataclass(eq=False)
+class PayloadTooLarge(Refusal):
+    """The body is larger than any request needs. ``limit`` in bytes."""
+
+    code: ClassVar[str] = "payload_too_large"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"A body may have {self.limit} bytes; split a batch into smaller ones."
+
+
+class UnsupportedMediaType(Refusal):
+    """The body is not declared to be JSON."""
+
+    code: ClassVar[str] = "unsupported_media_type"
+
+    def __str__(self) -> str:
+        return "Send JSON with `Content-Type: application/json`."
+
+
+class UnsupportedGroupBy(InvalidInput):
+    """Usage cannot be grouped by this."""
+
+    code: ClassVar[str] = "unsupported_group_by"
+
+
+class IdempotencyKeyReuse(InvalidInput):
+    """The Idempotency-Key was used for another request."""
+
+    code: ClassVar[str] = "idempotency_key_reuse"
+
+
+class IdempotencyInProgress(Conflict):
+    """The first request under this Idempotency-Key is not answered yet."""
+
+    code: ClassVar[str] = "idempotency_in_progress"
+
+
+class PaymentMethodRequired(PaymentRequired):
+    """There is no saved card to charge."""
+
+    code: ClassVar[str] = "payment_method_required"
+
+    def __str__(self) -> str:
+        return "No card is saved here; send a payment_ref for a payment made elsewhere."
+
+
+class ProjectionLagging(TryAgain):
+    """The read models have not reached the position that was asked for."""
+
+    code: ClassVar[str] = "projection_lagging"

@@ -1,0 +1,101 @@
+// The live page: rows and balance arrive as server-sent events, explanations open in a dialog.
+"use strict";
+
+const ROWS_MAX = 300;
+const byId = (id) => document.getElementById(id);
+const fragment = (html) => {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+};
+
+const chart = new UsageChart(byId("usage"));
+chart.load();
+
+/** Put a charge where its position belongs; one that is already there is replaced. */
+function showCharge(html) {
+  const row = fragment(html).querySelector("tr");
+  const old = byId(row.id);
+  row.classList.add("fresh");
+  if (old) {
+    old.replaceWith(row);
+  } else {
+    const position = Number(row.dataset.position);
+    const rows = byId("charges").rows;
+    let before = 0;
+    while (before < rows.length && Number(rows[before].dataset.position) > position) before++;
+    byId("charges").insertBefore(row, rows[before] ?? null);
+  }
+  htmx.process(row);
+  trim();
+  byId("no-charges").hidden = true;
+  chart.soon(1500);
+}
+
+/** A page that stays open for days stays small; what falls off is older, and can be fetched. */
+function trim() {
+  const rows = byId("charges").rows;
+  while (rows.length > ROWS_MAX) rows[rows.length - 1].remove();
+  if (rows.length === ROWS_MAX) {
+    byId("older").hidden = false;
+    byId("older").elements.before.value = rows[ROWS_MAX - 1].dataset.position;
+  }
+}
+
+/** The event carries whole elements; each takes the place of the one with its id. */
+function showBalance(html) {
+  for (const part of fragment(html).children) {
+    const here = byId(part.id);
+    if (here.innerHTML !== part.innerHTML) here.replaceChildren(...part.childNodes);
+  }
+  announce();
+}
+
+let announced = null;
+function announce() {
+  announced ??= setTimeout(() => {
+    announced = null;
+    byId("announce").textContent = `Balance ${byId("balance-figure").textContent.trim()}`;
+  }, 3000);
+}
+
+function follow(live) {
+  const say = (state, ...words) => {
+    live.dataset.state = state;
+    byId("live-word").replaceChildren(...words);
+  };
+  const source = new EventSource(`${live.dataset.url}?after=${live.dataset.after}`);
+  source.addEventListener("open", () => say("open", "Live"));
+  source.addEventListener("charge", (event) => showCharge(event.data));
+  source.addEventListener("balance", (event) => showBalance(event.data));
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) {
+      say("lost", "Reconnecting…");
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = "Reload";
+    say("ended", "Not live. ", link);
+  });
+  window.addEventListener("pagehide", () => source.close());
+  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+}
+follow(byId("live"));
+
+const why = byId("why");
+document.addEventListener("htmx:after:swap", () => {
+  if (byId("why-body").childElementCount && !why.open && byId("why-body").dataset.wanted) {
+    delete byId("why-body").dataset.wanted;
+    why.showModal();
+    why.scrollTop = 0;
+    byId("why-title")?.focus();
+  }
+});
+document.addEventListener("htmx:before:request", (event) => {
+  if (event.target.closest?.(".why")) {
+    byId("why-body").replaceChildren();
+    byId("why-body").dataset.wanted = "yes";
+  }
+});
+why.addEventListener("click", (event) => event.target === why && why.close());
