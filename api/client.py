@@ -130,5 +130,3 @@ def _answer(response: httpx.Response) -> Any:
         detail += f" ({'.'.join(map(str, first.get('loc', ())))}: {first.get('msg')})"
     path = response.request.url.path
     raise ApiRefused(f"{path}: {response.status_code} {code}: {detail}", response.status_code, code)
-
-

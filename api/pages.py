@@ -77,7 +77,9 @@ def fragment(template: str, **context: Any) -> str:
     return _PAGES.get_template(template).render(**context)
 
 
-def page(template: str, status: int = 200, *, signed_in: bool = True, **context: Any) -> HTMLResponse:
+def page(
+    template: str, status: int = 200, *, signed_in: bool = True, **context: Any
+) -> HTMLResponse:
     """A template as a response, with the headers that keep it to this origin."""
     body = fragment(template, signed_in=signed_in, **context)
     return HTMLResponse(body, status, headers=HEADERS)

@@ -93,7 +93,7 @@ class Price(NamedTuple):
     """A model and its list price in USD per million tokens, as the price book says."""
 
     llm_model: str
-    provider: str | None
+    provider: str  # "": any
     input: Decimal
     output: Decimal
 
@@ -150,5 +150,3 @@ class Rule:
 def _draw(row: int, what: str) -> int:
     digest = hashlib.sha256(f"{SEED}:{what}:{row}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
+
+from adapters.catalogues import provider_of
 from api.client import Api, ApiRefused
 from domain.catalogue import Catalogue
 
@@ -53,7 +56,7 @@ class Market:
     """What the deployment meters: chat by the token, or credits by the action."""
 
     meter: str
-    models: tuple[str, ...]  # empty where the meter has no price list
+    models: tuple[tuple[str, str | None], ...]  # (model, provider); empty without a price list
 
     @property
     def is_rated(self) -> bool:
@@ -61,32 +64,28 @@ class Market:
         return bool(self.models)
 
 
-def market(catalogue: Catalogue, api: Api) -> Market | None:
+def market(catalogue: Catalogue) -> Market | None:
     """What can be sold here; None for a catalogue whose meters we do not know."""
     chat = catalogue.meters.get("chat")
     if chat is not None and chat.rate == "tokens":
-        known = sorted({row["llm_model"] for row in api.get("/v1/billing/llm-costs")["data"]})
-        usual = [model for model in known if model in catalogue_models(catalogue)]
-        return Market("chat", tuple((usual or known)[:MODELS_MAX]))
+        shipped = catalogue.price_book.per_million_usd if catalogue.price_book else {}
+        return Market("chat", tuple((m, provider_of(m) or None) for m in shipped)[:MODELS_MAX])
     if "chat_generation" in catalogue.meters:
         return Market("chat_generation", ())
     return None
 
 
-def catalogue_models(catalogue: Catalogue) -> tuple[str, ...]:
-    """The models that the catalogue itself prices."""
-    return tuple(catalogue.price_book.per_million_usd) if catalogue.price_book else ()
-
-
 # -- acts ---------------------------------------------------------------------------------------
 
 
-def chat(draw: random.Random, models: tuple[str, ...]) -> dict[str, Any]:
-    """One chat completion of a plausible size."""
+def chat(draw: random.Random, sold: Market) -> dict[str, Any]:
+    """One chat completion of a plausible size; the first models are the popular ones."""
     size = int(draw.lognormvariate(7.2, 0.9))
-    body: dict[str, Any] = {
-        "meter": "chat",
-        "llm_model": draw.choices(models, range(len(models), 0, -1))[0],
+    model, provider = draw.choices(sold.models, range(len(sold.models), 0, -1))[0]
+    return {
+        "meter": sold.meter,
+        "llm_model": model,
+        "provider": provider,
         "tokens": {
             "input": size,
             "cached_input": size // 3 if draw.random() < 0.4 else 0,
@@ -95,7 +94,6 @@ def chat(draw: random.Random, models: tuple[str, ...]) -> dict[str, Any]:
         "api_key_id": draw.choice(API_KEYS),
         "model_username": draw.choice(ALIASES),
     }
-    return body
 
 
 def generation(draw: random.Random) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def generation(draw: random.Random) -> dict[str, Any]:
 
 def act(draw: random.Random, sold: Market) -> dict[str, Any]:
     """One act of the kind that is sold here; it needs an `event_id`."""
-    return chat(draw, sold.models) if sold.is_rated else generation(draw)
+    return chat(draw, sold) if sold.is_rated else generation(draw)
 
 
 def history(tenant: Tenant, number: int, sold: Market, now: datetime) -> Iterator[dict[str, Any]]:
@@ -123,8 +121,8 @@ def history(tenant: Tenant, number: int, sold: Market, now: datetime) -> Iterato
     for n, age in enumerate(ages):
         body = act(draw, sold)
         if tenant.ends == "nearly exhausted" and sold.is_rated:
-            # 20,000 in and 1,000 out of the first model: 78,750 µ by the shipped prices.
-            body["llm_model"] = "gpt-5.4" if "gpt-5.4" in sold.models else sold.models[0]
+            # 78,750 µ each by the prices of `faces`: 25 of them leave 0.03 of 2.00.
+            body["llm_model"], body["provider"] = sold.models[0]
             body["tokens"] = {"input": 20_000, "output": 1_000}
         at = now - timedelta(seconds=int(age * 86_400))
         yield body | {
@@ -183,7 +181,7 @@ def trial(sold: Market, event_id: str) -> dict[str, Any]:
     """The act of the printed curl: 12,345 in and 678 out."""
     body: dict[str, Any] = {"event_id": event_id, "meter": sold.meter}
     if sold.is_rated:
-        body["llm_model"] = "gpt-5.4" if "gpt-5.4" in sold.models else sold.models[0]
+        body["llm_model"], body["provider"] = sold.models[0]
     else:
         body["action"] = "proposal"
     return body | {"tokens": {"input": 12_345, "output": 678}}
@@ -195,8 +193,7 @@ def trial(sold: Market, event_id: str) -> dict[str, Any]:
 def trickle(environment: Mapping[str, str] = os.environ) -> None:
     """A few acts a second, for ever, so that the dashboard moves."""
     workspaces = environment["DAYBOOK_TRICKLE_WORKSPACES"].split(",")
-    models = tuple(filter(None, environment["DAYBOOK_TRICKLE_MODELS"].split(",")))
-    sold = Market("chat" if models else "chat_generation", models)
+    sold = msgspec.json.decode(environment["DAYBOOK_TRICKLE_MARKET"], type=Market)
     draw = random.Random()
     with Api(environment["DAYBOOK_URL"], environment["DAYBOOK_KEY"]) as api:
         while True:
@@ -223,4 +220,3 @@ if __name__ == "__main__":
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, _end)
     trickle()
-

@@ -35,8 +35,8 @@ def usage_id(account: UUID, version: int) -> str:
 def parse_usage_id(text: str) -> tuple[UUID, int] | None:
     """The (account stream, version) that `usage_id` wrote, or None for anything else."""
     body = text.removeprefix(_USAGE)
-    if body == text or len(body) != 28 or not body.isascii():
-        return None
+    if body == text or len(body) != 28 or not body.isascii() or "+" in body or "/" in body:
+        return None  # + and / would be second names of one act: it could be voided by each.
     try:
         raw = b64decode(body, altchars=b"-_", validate=True)
     except ValueError:

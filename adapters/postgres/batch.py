@@ -154,7 +154,7 @@ class Batch:
             if aggregate is None:
                 aggregate = state[key] = base(key).clone()
             own.append(aggregate)
-        read = [base(stream.id.int) for stream in command.reads]
+        read = [state.get(stream.id.int) or base(stream.id.int) for stream in command.reads]
         item.attempts += 1
         item.refusal = None
         item.rows = []

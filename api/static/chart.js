@@ -2,6 +2,8 @@
 // printed with integer arithmetic; nothing here rounds money.
 "use strict";
 
+const HEIGHT = 280;
+
 const Daybook = {
   SYMBOLS: { usd: "$", eur: "€", gbp: "£" },
 
@@ -72,7 +74,8 @@ class UsageChart {
     this.say("ready", []);
     this.totals = this.data.days.map((_, i) => models.reduce((sum, m) => sum + m.micros[i], 0));
     const total = this.totals.reduce((a, b) => a + b, 0);
-    this.part("usage-total").textContent = Daybook.money(total, currency);
+    const [, coarse, fine] = /^(.*\.\d\d)(\d*)$/.exec(Daybook.money(total, currency));
+    this.part("usage-total").replaceChildren(coarse, Daybook.element("span", "fine", fine));
     this.part("usage-calls").textContent = `in ${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"}`;
     this.legend();
     this.table();
@@ -119,10 +122,9 @@ class UsageChart {
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: colour("--muted"), font, ticks: { show: false } };
     const bars = uPlot.paths.bars({ size: [0.72, 44], radius: 0 });
-    const steps = [1, 2, 5].map((n) => n);
     const options = {
       width: this.part("chart").clientWidth || 320,
-      height: 240,
+      height: HEIGHT,
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
@@ -131,7 +133,7 @@ class UsageChart {
         { ...axis, grid: { show: false }, incrs: [1, 2, 5, 7, 10, 14], space: 56, size: 28,
           values: (_, at) => at.map((i) => (Number.isInteger(i) && days[i] ? UsageChart.dayName(days[i]) : "")) },
         { ...axis, grid: { stroke: colour("--grid"), width: 1 }, space: 44,
-          incrs: Array.from({ length: 15 }, (_, power) => steps.map((n) => n * 10 ** power)).flat(),
+          incrs: Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat(),
           values: (_, at) => UsageChart.ticks(at, currency),
           size: (_, values) => 16 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length)) },
       ],
@@ -174,7 +176,7 @@ class UsageChart {
 
   fit() {
     const width = this.part("chart").clientWidth;
-    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: 240 });
+    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
 
   /** All ticks with as many digits as the finest of them needs. */

@@ -35,11 +35,15 @@ function showCharge(html) {
 /** A page that stays open for days stays small; what falls off is older, and can be fetched. */
 function trim() {
   const rows = byId("charges").rows;
+  if (rows.length <= ROWS_MAX) return;
   while (rows.length > ROWS_MAX) rows[rows.length - 1].remove();
-  if (rows.length === ROWS_MAX) {
-    byId("older").hidden = false;
-    byId("older").elements.before.value = rows[ROWS_MAX - 1].dataset.position;
-  }
+  offerOlder(rows[ROWS_MAX - 1], true);
+}
+
+/** Ask next for what is older than the last row, if there is more. */
+function offerOlder(last, more) {
+  byId("older").hidden = !more;
+  byId("older").elements.before.value = last.dataset.position;
 }
 
 /** The event carries whole elements; each takes the place of the one with its id. */
@@ -85,6 +89,8 @@ follow(byId("live"));
 
 const why = byId("why");
 document.addEventListener("htmx:after:swap", () => {
+  const last = byId("charges").rows[byId("charges").rows.length - 1];
+  if (last) offerOlder(last, "more" in last.dataset || byId("charges").rows.length === ROWS_MAX);
   if (byId("why-body").childElementCount && !why.open && byId("why-body").dataset.wanted) {
     delete byId("why-body").dataset.wanted;
     why.showModal();

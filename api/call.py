@@ -1,0 +1,160 @@
+"""One request: who calls, for which workspace, with which body; and how it is answered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from api.auth import Caller
+from api.house import House
+from api.refusals import PayloadTooLarge, UnsupportedMediaType
+from domain.errors import Forbidden, InvalidInput, NotFound
+from domain.facts import Context
+
+T = TypeVar("T")
+Of = Literal["workspace", "path", "deployment", "anything"]
+
+BODY_MAX: Final = 2_000_000  # bytes
+JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was let in. ``workspace_id`` is "" where none is concerned."""
+
+    house: House
+    request: Request
+    caller: Caller
+    workspace_id: str
+
+    async def context(self) -> Context:
+        """Who asks, and the time, for a command."""
+        now = await self.house.clock.now()
+        return Context(now, self.caller.actor, self.request.scope["correlation_id"])
+
+
+async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
+    """Let a caller in who has the scope, for what the route is about.
+
+    ``workspace``: the key's own, or for a service key the one of X-Workspace-Id. ``path``: the
+    one in the path. ``deployment``: no workspace, so the key must be bound to none.
+    ``anything``: as ``workspace``, but a service key may leave the header out ("").
+
+    :raises Unauthenticated, Forbidden: no such key, or not with this scope.
+    :raises NotFound: the key is bound to another workspace.
+    """
+    house: House = request.app.state.house
+    headers = request.headers
+    caller = await house.keys.caller(headers.get("authorization"))
+    caller.require(scope)
+    if b"%00" in request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
+        raise InvalidInput(("query",), "must not contain a NUL character")
+    bound = caller.workspace_id
+    if of == "deployment":
+        if bound is not None:
+            raise Forbidden("This key is bound to one workspace; this needs one that is not.")
+        return Call(house, request, caller, "")
+    asked = request.path_params["workspace_id"] if of == "path" else headers.get("x-workspace-id")
+    if bound is not None:
+        if asked is not None and asked != bound:
+            raise NotFound("workspace", asked)
+        return Call(house, request, caller, bound)
+    if not asked and of != "anything":
+        raise InvalidInput(
+            ("header", "X-Workspace-Id"),
+            "This key serves every workspace: name one in the header X-Workspace-Id.",
+        )
+    return Call(house, request, caller, asked or "")
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, unparsed.
+
+    :raises UnsupportedMediaType: it is not declared to be JSON.
+    :raises PayloadTooLarge: over 2 MB, announced or sent.
+    """
+    headers = request.headers
+    announced = headers.get("content-length", "")
+    if len(announced) > 7 or (announced.isdigit() and int(announced) > BODY_MAX):
+        raise PayloadTooLarge(BODY_MAX)
+    if JSON.fullmatch(headers.get("content-type", "")) is None and (
+        announced not in ("", "0") or "content-type" in headers or "transfer-encoding" in headers
+    ):
+        raise UnsupportedMediaType()
+    body = b""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect()
+        body += message.get("body", b"")
+        if len(body) > BODY_MAX:
+            raise PayloadTooLarge(BODY_MAX)
+        if not message.get("more_body"):
+            return body
+
+
+def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) -> T:
+    """The body as the type that the decoder knows; not ``whole``: its parts are parsed later.
+
+    :raises InvalidInput: not JSON, or not of the type; says where and what.
+    """
+    try:
+        if whole and b"\\u0000" in body and _has_nul(msgspec.json.decode(body)):
+            raise InvalidInput((), "must not contain a NUL character")
+        return decoder.decode(body)
+    except msgspec.ValidationError as wrong:
+        raise invalid(wrong) from None
+    except msgspec.DecodeError as wrong:
+        raise InvalidInput((), f"is not JSON: {wrong}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput((), "is not UTF-8") from None
+    except OverflowError:
+        raise InvalidInput((), "a time is outside the years 1 to 9999 in UTC") from None
+    except RecursionError:
+        raise InvalidInput((), "is nested too deeply") from None
+    except ValueError as wrong:  # such as a number of more than 4,300 digits
+        raise InvalidInput((), str(wrong)) from None
+
+
+def invalid(wrong: msgspec.ValidationError) -> InvalidInput:
+    """A decoder's complaint as a refusal that names the field."""
+    message, _, path = str(wrong).partition(" - at `$")
+    loc: list[str | int] = [
+        int(part) if part.isdigit() else part
+        for part in re.split(r"[.\[\]]+", path.rstrip("`"))
+        if part and part != "..."
+    ]
+    named = re.search(r"(?:unknown|required) field `(.+)`", message)
+    if named is not None:
+        loc.append(named[1])
+    return InvalidInput(tuple(loc), message)
+
+
+def answer(
+    body: Any,
+    position: int | None = None,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """JSON, with the position that the write reached."""
+    headers = headers or {}
+    if position is not None:
+        headers["X-Ledger-Position"] = str(position)
+    return Response(encode(body), status, headers, "application/json")
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    if isinstance(value, dict):
+        return any(_has_nul(part) for pair in value.items() for part in pair)
+    return False

@@ -1,0 +1,164 @@
+"""Idempotency-Key: the same request is carried out once, and answered the same again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import NamedTuple
+from uuid import uuid4
+
+from starlette.responses import Response
+
+from api import problems
+from api.call import Call, encode
+from api.refusals import IdempotencyInProgress, IdempotencyKeyMissing, IdempotencyKeyReuse
+from domain.errors import InvalidInput, Refusal
+
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+TAKE_OVER_S = 60
+"""After this long, whoever began to answer is taken to have died."""
+
+NAME = "workspace_id = %s AND method = %s AND path = %s AND key = %s"
+CLAIM = """
+    INSERT INTO idempotency_keys (workspace_id, method, path, key, fingerprint)
+    VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING created_at
+"""
+LOOK = f"""
+    SELECT fingerprint, status, body, position, created_at < now() - interval '{TAKE_OVER_S} s'
+    FROM idempotency_keys WHERE {NAME}
+"""  # noqa: S608
+TAKE_OVER = f"""
+    UPDATE idempotency_keys SET created_at = now()
+    WHERE {NAME} AND status IS NULL AND created_at < now() - interval '{TAKE_OVER_S} s'
+    RETURNING created_at
+"""  # noqa: S608
+KEEP = f"""
+    UPDATE idempotency_keys SET status = %s, body = %s, position = %s
+    WHERE {NAME} AND created_at = %s
+"""  # noqa: S608
+FORGET = f"DELETE FROM idempotency_keys WHERE {NAME} AND created_at = %s AND status IS NULL"  # noqa: S608
+
+Name = tuple[str, str, str, str]
+
+
+class Answer(NamedTuple):
+    """What an operation answers: a JSON value, the position it reached, and the status."""
+
+    content: object
+    position: int | None = None
+    status: int = 200
+
+
+class Kept(NamedTuple):
+    """An answer as it is stored and sent."""
+
+    status: int
+    body: bytes
+    position: int | None
+    headers: dict[str, str]
+
+    def response(self, *, replayed: bool = False) -> Response:
+        """The HTTP answer."""
+        headers = dict(self.headers)
+        if self.position is not None:
+            headers["X-Ledger-Position"] = str(self.position)
+        if replayed:
+            headers["Idempotent-Replayed"] = "true"
+        media = "application/json" if self.status < 400 else problems.MEDIA_TYPE
+        return Response(self.body, self.status, headers, media)
+
+
+async def once(
+    call: Call,
+    body: bytes,
+    act: Callable[[str], Awaitable[Answer]],
+    *,
+    required: bool = False,
+) -> Response:
+    """Carry out ``act`` once for each Idempotency-Key of a workspace, method and path.
+
+    ``act`` gets the key (a random one if none was sent) and uses it as the cause of what it
+    writes: so even an answer that was lost with its process is not carried out twice.
+
+    :raises IdempotencyKeyMissing: ``required``, and none was sent.
+    :raises IdempotencyKeyReuse: the key was sent with another body.
+    :raises IdempotencyInProgress: the first one is still being answered.
+    """
+    key = sent_key(call, required=required)
+    if key is None:
+        return (await _carry_out(call, act, uuid4().hex)).response()
+    request = call.request
+    name = (call.workspace_id, request.method, request.url.path, key)
+    fingerprint = sha256(request.scope["query_string"] + b"\n" + body).digest()
+    claimed = await _claim(call, name, fingerprint)
+    if isinstance(claimed, Kept):
+        return claimed.response(replayed=True)
+    try:
+        kept = await _carry_out(call, act, key)
+    except Exception:
+        await _settle(call, name, claimed, None)
+        raise
+    await _settle(call, name, claimed, kept)
+    return kept.response()
+
+
+def sent_key(call: Call, *, required: bool) -> str | None:
+    """The request's Idempotency-Key.
+
+    :raises InvalidInput: it is not 1 to 255 visible ASCII characters.
+    """
+    key = call.request.headers.get("idempotency-key")
+    if key is None:
+        if required:
+            raise IdempotencyKeyMissing()
+        return None
+    if KEY.fullmatch(key) is None:
+        raise InvalidInput(("header", "Idempotency-Key"), "must be 1 to 255 ASCII characters")
+    return key
+
+
+async def _carry_out(call: Call, act: Callable[[str], Awaitable[Answer]], key: str) -> Kept:
+    try:
+        done = await act(key)
+    except Refusal as refusal:
+        made = problems.problem(refusal, call.request.url.path)
+        return Kept(made.status, made.body, None, made.headers)
+    return Kept(done.status, encode(done.content), done.position, {})
+
+
+async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
+    """The stored answer; or, where it is ours to give, when we began."""
+    async with call.house.pool.connection() as connection:
+        cursor = await connection.execute(CLAIM, (*name, fingerprint))
+        row = await cursor.fetchone()
+        if row is not None:
+            began: datetime = row[0]
+            return began
+        known = await (await connection.execute(LOOK, name)).fetchone()
+        if known is None:  # forgotten this moment: whoever had it was refused
+            raise IdempotencyInProgress("this key was just in use; send the request again")
+        before, status, body, position, is_old = known
+        if before != fingerprint:
+            raise IdempotencyKeyReuse(
+                ("header", "Idempotency-Key"),
+                "was already used for another request; take a new one",
+            )
+        if status is not None:
+            return Kept(status, body, position, {})
+        if is_old:
+            taken = await (await connection.execute(TAKE_OVER, name)).fetchone()
+            if taken is not None:
+                began = taken[0]
+                return began
+    raise IdempotencyInProgress("the first request with this key is still being answered")
+
+
+async def _settle(call: Call, name: Name, began: datetime, kept: Kept | None) -> None:
+    """Remember the answer; one that may be different next time is forgotten instead."""
+    async with call.house.pool.connection() as connection:
+        if kept is None or kept.status == 409 or kept.status >= 500:
+            await connection.execute(FORGET, (*name, began))
+        else:
+            await connection.execute(KEEP, (kept.status, kept.body, kept.position, *name, began))
