@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from domain.budget import spend
 from domain.facts import Fact
 from domain.price_book import Rated
 from domain.usage import Usage
@@ -35,6 +36,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     unit_price: int | None = None
     reason: Literal["overage_off", "quota_overrun", "write_off"] | None = None
     remaining_after: int | None = None
+    cycle_id: str | None = None  # of a closed cycle that late usage drew from
     grants: dict[str, int] = {}
 
 
@@ -45,11 +47,23 @@ class Bucket(msgspec.Struct, frozen=True, gc=False):
     used: int
     cycle_id: str
     reset: str
+    held: int = 0
+    since: datetime | None = None
 
     @property
     def remaining(self) -> int:
-        """Units that are left; never negative."""
-        return max(self.granted - self.used, 0)
+        """Units that are left and not set aside; never negative."""
+        return max(self.granted - self.used - self.held, 0)
+
+
+class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
+    """What a closed cycle left over: for usage that is reported late."""
+
+    bucket: str
+    cycle_id: str
+    period_start: datetime
+    period_end: datetime
+    unused: int
 
 
 class CreditAccountOpened(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,9 +90,10 @@ class SpendPolicySet(Fact, frozen=True, kw_only=True, omit_defaults=True):
     period_end: datetime
     overage_enabled: bool = False
     overage_unit_price: dict[str, int] = {}
+    oauth: dict[str, Literal["active", "revoked"]] = {}  # by provider
 
     def apply(self, account: CreditAccount) -> None:
-        account.policy = self
+        account.note_policy(self)
 
 
 class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,9 +156,14 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return (*self.other_draws, wallet)
 
     def apply(self, account: CreditAccount) -> None:
+        usage = self.usage
+        if usage is not None and usage.hold_id is not None:
+            account.drop_hold(usage.hold_id)
         for draw in self.other_draws:
             account.take(draw)
         account.wallet = account.wallet.take(self.amount, self.grants)
+        if account.budgets and usage is not None:
+            account.budgets = spend(account.budgets, usage, self.draws, self.recorded_at, account)
 
 
 class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,8 +180,14 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return f"usage:{self.usage.event_id}"
 
     def apply(self, account: CreditAccount) -> None:
+        if self.usage.hold_id is not None:
+            account.drop_hold(self.usage.hold_id)
         for draw in self.draws:
             account.take(draw)
+        if account.budgets:
+            account.budgets = spend(
+                account.budgets, self.usage, self.draws, self.recorded_at, account
+            )
 
 
 class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -277,19 +303,3 @@ class AccountUnfrozen(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def apply(self, account: CreditAccount) -> None:
         account.freezes = tuple(f for f in account.freezes if f != (self.reason, self.ref))
-
-
-class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """Included units for one cycle (or for ever, or a window of days)."""
-
-    bucket: str
-    units: int
-    cycle_id: str
-    reset: str
-    why: Literal["subscription", "cycle", "upgrade", "custom", "admin"]
-
-    def apply(self, account: CreditAccount) -> None:
-        before = account.buckets.get(self.bucket)
-        used = before.used if before and before.cycle_id == self.cycle_id else 0
-        bucket = Bucket(self.units, used, self.cycle_id, self.reset)
-        account.buckets = {**account.buckets, self.bucket: bucket}

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from domain.account_facts import Bucket, Draw, FreezeReason, SpendPolicySet
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from domain.account_facts import Bucket, ClosedBucket, Draw, FreezeReason, SpendPolicySet
+from domain.budget import Budget
 from domain.facts import Aggregate
+from domain.hold_facts import Hold
 from domain.wallet import Wallet
+
+SWITCHES_KEPT = timedelta(days=400)
+"""How long the overage switch is remembered: longer than any catalogue lets usage be late."""
 
 
 class AccountState(Aggregate, omit_defaults=True, gc=False):
@@ -19,6 +28,14 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
     reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
     overflow: bool = False
+    api_fallback: bool = True
+    opened_at: datetime | None = None  # when the first policy came into force
+    closed: tuple[ClosedBucket, ...] = ()  # cycles whose units late usage may still use
+    overage_switch: tuple[tuple[datetime, bool], ...] = ()  # when it was turned on and off
+    holds: dict[str, Hold] = {}
+    held: int = 0  # µ of the wallet in holds
+    next_hold_expiry: datetime | None = None
+    budgets: dict[str, Budget] = {}
 
     # What the state answers.
 
@@ -30,7 +47,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     @property
     def available(self) -> int:
         """µ that a call could spend now."""
-        return self.wallet.balance
+        return self.wallet.balance - self.held
 
     @property
     def is_frozen(self) -> bool:
@@ -42,22 +59,46 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """The plan in force, or "" before the first policy."""
         return self.policy.plan_id if self.policy else ""
 
+    def overage_on_at(self, moment: datetime) -> bool:
+        """Whether overage was switched on at an instant that is not long ago."""
+        on = False
+        for at, switched in self.overage_switch:
+            if at > moment:
+                break
+            on = switched
+        return on
+
     # How facts move quantities; used by their `apply` only.
+
+    def note_policy(self, policy: SpendPolicySet) -> None:
+        """A policy is in force; remember when overage was switched."""
+        if self.opened_at is None:
+            self.opened_at = policy.period_start
+        before = self.policy.overage_enabled if self.policy else False
+        if policy.overage_enabled != before:
+            switch = (*self.overage_switch, (policy.recorded_at, policy.overage_enabled))
+            # Usage is accepted late for weeks, not for ever: older switches decide nothing,
+            # but the one that was in force when the window begins.
+            floor = policy.recorded_at - SWITCHES_KEPT
+            recent = [s for s in switch if s[0] > floor]
+            older = [s for s in switch if s[0] <= floor]
+            self.overage_switch = (*older[-1:], *recent)
+        self.policy = policy
 
     def take(self, draw: Draw) -> None:
         """Move units that a draw says out of their source."""
         if draw.source == "allowance":
-            self._use(draw.bucket, draw.units)
+            self._use(draw, draw.units)
         elif draw.source == "overage":
             self._accrue(draw.bucket, draw.units, draw.amount)
 
     def give_back(self, draw: Draw, cycle_id: str | None) -> None:
         """Undo the units of a draw while its cycle is still open (money returns as grants)."""
         bucket = self.buckets.get(draw.bucket or "")
-        if bucket is None or bucket.cycle_id != cycle_id:
+        if bucket is None or (draw.cycle_id is None and bucket.cycle_id != cycle_id):
             return
         if draw.source == "allowance":
-            self._use(draw.bucket, -draw.units)
+            self._use(draw, -draw.units)
         elif draw.source == "overage":
             self._accrue(draw.bucket, -draw.units, -draw.amount)
 
@@ -65,12 +106,45 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """Remember how much of a payment was taken back."""
         self.reversed = {**self.reversed, payment: self.reversed.get(payment, 0) + amount}
 
-    def _use(self, name: str | None, units: int) -> None:
-        assert name is not None
+    def add_hold(self, hold: Hold) -> None:
+        """Set a hold's money and units aside."""
+        self.holds = {**self.holds, hold.hold_id: hold}
+        self._hold(hold, 1)
+
+    def drop_hold(self, hold_id: str) -> Hold | None:
+        """Free what a hold set aside; None if there is no such hold any more."""
+        hold = self.holds.get(hold_id)
+        if hold is not None:
+            self.holds = {id: h for id, h in self.holds.items() if id != hold_id}
+            self._hold(hold, -1)
+        return hold
+
+    def close_bucket(self, closed: ClosedBucket, keep_from: datetime) -> None:
+        """A cycle ended: its unused units stay usable for late usage, for a while."""
+        kept = tuple(c for c in self.closed if c.period_end > keep_from)
+        self.closed = (*kept, closed)
+
+    def _hold(self, hold: Hold, sign: int) -> None:
+        self.held += sign * hold.amount
+        expiries = [h.expires_at for h in self.holds.values()]
+        self.next_hold_expiry = min(expiries, default=None)
+        bucket = self.buckets.get(hold.bucket or "")
+        if bucket is not None and hold.units:
+            moved = replace(bucket, held=max(bucket.held + sign * hold.units, 0))
+            self.buckets = {**self.buckets, hold.bucket or "": moved}
+
+    def _use(self, draw: Draw, units: int) -> None:
+        if draw.cycle_id is not None:  # late usage, out of a cycle that is closed
+            self.closed = tuple(
+                replace(c, unused=c.unused - units)
+                if (c.bucket, c.cycle_id) == (draw.bucket, draw.cycle_id)
+                else c
+                for c in self.closed
+            )
+            return
+        name = draw.bucket or ""
         bucket = self.buckets[name]
-        used = max(bucket.used + units, 0)
-        bucket = Bucket(bucket.granted, used, bucket.cycle_id, bucket.reset)
-        self.buckets = {**self.buckets, name: bucket}
+        self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
 
     def _accrue(self, name: str | None, units: int, amount: int) -> None:
         assert name is not None

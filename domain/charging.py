@@ -9,22 +9,21 @@ import msgspec
 from domain.account_facts import Credited, Debited, UsageRecorded
 from domain.catalogue import PlanCatalogue
 from domain.charge import NOT_METERED, Charge, charge_of
-from domain.commands import Book, Command, Done
+from domain.commands import Command, Done
 from domain.credit_account import CreditAccount
 from domain.errors import AlreadyVoided, NotFound, UsageConflict
 from domain.facts import Context, Recorded
 from domain.identity import parse_usage_id
 from domain.places import PRICES, RATING, account_stream
 from domain.price_book import PriceBook
+from domain.spending import CycleIsOver, Spending, rolled
 from domain.usage import Usage
 
 ACTS = (Debited, UsageRecorded)
 
 
-class Charging:
+class Charging(Spending):
     """What services ask of the book."""
-
-    book: Book
 
     async def charge(self, workspace_id: str, usage: Usage, context: Context) -> Charge:
         """Charge one metered act, exactly once per ``event_id``.
@@ -32,7 +31,12 @@ class Charging:
         :raises PaymentRequired: nothing pays for it; nothing was recorded.
         :raises UsageConflict: the ``event_id`` was used for another act.
         """
-        done = await self.book.submit(_charge_command(workspace_id, usage, context))
+        command = _charge_command(workspace_id, usage, context)
+        try:
+            done = await self.book.submit(command)
+        except CycleIsOver:
+            await self.roll_over(workspace_id, context)
+            done = await self.book.submit(command)
         return await self._charged(done, usage)
 
     async def charge_many(
@@ -40,9 +44,11 @@ class Charging:
     ) -> list[Charge | BaseException]:
         """Charge many acts of one workspace in order, each exactly once and for itself:
         a refusal stands at its act's place and stops none of the others."""
-        ends = await self.book.submit_all(
-            [_charge_command(workspace_id, usage, context) for usage in usages]
-        )
+        commands = [_charge_command(workspace_id, usage, context) for usage in usages]
+        ends = await self.book.submit_all(commands)
+        if any(isinstance(end, CycleIsOver) for end in ends):
+            await self.roll_over(workspace_id, context)
+            ends = await self.book.submit_all(commands)
         charges: list[Charge | BaseException] = []
         for usage, end in zip(usages, ends, strict=True):
             if isinstance(end, BaseException):
@@ -153,6 +159,7 @@ def _charge_command(workspace_id: str, usage: Usage, context: Context) -> Comman
     def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
         if not account.version:
             raise NotFound("workspace", workspace_id)
+        rolled(account, context)
         account.charge(usage, plans.current, prices, context)
         return account.wallet.balance
 

@@ -12,7 +12,6 @@ from typing import ClassVar
 from domain.account_facts import (
     AccountFrozen,
     AccountUnfrozen,
-    AllowanceGranted,
     CreditAccountOpened,
     Credited,
     CreditsExpired,
@@ -25,18 +24,29 @@ from domain.account_facts import (
     UsageRecorded,
     UsageVoided,
 )
-from domain.account_money import MoneyAccount
-from domain.catalogue import Catalogue, Meter
+from domain.account_holds import HoldingAccount, is_metered
+from domain.allowance_facts import (
+    AllowanceClosed,
+    AllowanceGranted,
+    ApiFallbackSet,
+    CompileOverflowDisabled,
+    CompileOverflowEnabled,
+    OverageSettled,
+)
+from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned
+from domain.catalogue import Catalogue
 from domain.errors import (
     AlreadyVoided,
+    HoldClosed,
+    InvalidInput,
     NotFound,
     OccurredAtOutOfRange,
-    UnknownAction,
     UnknownMeter,
     UnknownModel,
 )
 from domain.facts import Context, Fact
 from domain.funding import Ask, fund
+from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
 from domain.price_book import PriceBook, PriceBookVersion, Rated, exact_cost
 from domain.usage import Usage
 from domain.wallet import Grant
@@ -45,7 +55,7 @@ FUTURE = timedelta(minutes=5)
 """How far ahead of ours a service's clock may be."""
 
 
-class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
+class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
     """Money and units of one workspace. Decisions refuse or record; they never set a balance."""
 
     category: ClassVar[str] = "credit_account"
@@ -63,17 +73,30 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
         AccountFrozen,
         AccountUnfrozen,
         AllowanceGranted,
+        AllowanceClosed,
+        OverageSettled,
+        CompileOverflowEnabled,
+        CompileOverflowDisabled,
+        ApiFallbackSet,
+        HoldPlaced,
+        HoldExtended,
+        HoldReleased,
+        HoldExpired,
+        BudgetSet,
+        BudgetRemoved,
+        BudgetWarned,
     )
 
     def charge(self, usage: Usage, catalogue: Catalogue, book: PriceBook, context: Context) -> None:
         """Record a metered act and take its price from the sources that may pay.
 
         Records one `Debited` or one `UsageRecorded` with cause `usage:{event_id}`; an action
-        that the meter does not count records nothing.
+        that the meter does not count records nothing. An act with a ``hold_id`` settles it.
 
         :raises PaymentRequired: a strict act that no source admits; nothing is recorded.
         :raises UnknownModel: a strict act of a model without a price.
         :raises OccurredAtOutOfRange: too old, or from the future.
+        :raises HoldClosed: a strict act whose hold was settled, released or has expired.
         """
         meter = catalogue.meters.get(usage.meter)
         policy = self.policy
@@ -81,16 +104,18 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise UnknownMeter(("meter",), f"the catalogue has no meter {usage.meter}")
         if policy is None:
             raise NotFound("workspace", self.workspace_id)
-        if not _is_metered(usage, meter):
+        if not is_metered(usage.action, usage.meter, meter):
             return
         now = self.moment(context)
         occurred = usage.occurred_at or now
         _check_when(occurred, now, catalogue)
         strict = usage.mode == "strict"
-        ask = Ask(self, usage.meter, meter, policy, catalogue.overdraft, strict)
-        if strict and self.freezes:
+        self.tidy(policy, catalogue, context)
+        policy = self.policy or policy
+        hold = self._hold_of(usage, strict)
+        ask = Ask(self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold)
+        if strict and self.freezes and hold is None:
             raise ask.frozen()
-        self.expire_credits(context)
         rated: Rated | None = None
         exact = (0, 1)
         if meter.rate is not None:
@@ -100,12 +125,12 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
                 if strict:
                     raise
                 # The fact stands; `rate` prices it once a price book knows the model.
-                self._record_unrated(usage, occurred < policy.period_start, context)
+                self._record_unrated(usage, ask.late, context)
                 return
             exact = exact_cost(usage.tokens, rated.price)
         units = meter.units(usage.tokens.input, usage.tokens.output)
-        funding = fund(ask, units, rated.total if rated else 0, exact)
-        late = occurred < policy.period_start
+        total = rated.total if rated else 0
+        funding = fund(ask, units, total, exact, _went_through_oauth(ask, usage))
         cycle_id = policy.cycle_id if units else None
         if funding.amount:
             self.record(
@@ -121,7 +146,7 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
                     reason="overflow" if funding.overflows else "usage",
                     rated=rated,
                     units=units,
-                    late=late,
+                    late=ask.late,
                     cycle_id=cycle_id,
                 )
             )
@@ -135,10 +160,20 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
                     draws=funding.draws,
                     rated=rated,
                     units=units,
-                    late=late,
+                    late=ask.late,
                     cycle_id=cycle_id,
                 )
             )
+        if self.budgets:
+            self.warn_of_budgets(context)
+
+    def _hold_of(self, usage: Usage, strict: bool) -> Hold | None:
+        if usage.hold_id is None:
+            return None
+        hold = self.holds.get(usage.hold_id)
+        if hold is None and strict:
+            raise HoldClosed(f"{usage.hold_id} was settled, released or has expired")
+        return hold
 
     def _record_unrated(self, usage: Usage, late: bool, context: Context) -> None:
         stamp = self.stamp(context, "")
@@ -217,13 +252,15 @@ class CreditAccount(MoneyAccount, omit_defaults=True, gc=False):
         )
 
 
-def _is_metered(usage: Usage, meter: Meter) -> bool:
-    if not meter.billable_actions or usage.action in meter.billable_actions:
-        return True
-    if usage.action in meter.non_metered_actions:
+def _went_through_oauth(ask: Ask, usage: Usage) -> bool:
+    """Whether the user's own account paid its provider for the call."""
+    if ask.hold is not None:
+        return ask.hold.route == "oauth"
+    if usage.route != "oauth":
         return False
-    known = ", ".join((*meter.billable_actions, *meter.non_metered_actions))
-    raise UnknownAction(("action",), f"{usage.meter} knows the actions {known}")
+    if ask.oauth() != "active" and ask.strict:
+        raise InvalidInput(("route",), "no active connection serves this model on this plan")
+    return True
 
 
 def _check_when(occurred: datetime, now: datetime, catalogue: Catalogue) -> None:

@@ -1,12 +1,12 @@
 """Every way in which the domain says no. Refusals carry facts; only `api/problems.py` knows HTTP.
 
 Refusal
-├── InvalidInput ─ UnknownModel, UnknownMeter, UnknownAction, AmountTooSmall,
+├── InvalidInput ─ UnknownModel, UnknownMeter, UnknownAction, AmountTooSmall, OAuthRejected,
 │                  OccurredAtOutOfRange, BackdatedPriceBook, InvalidCatalogue
 ├── NotFound
 ├── Forbidden
 ├── PaymentRequired ─ AccountFrozen, InsufficientCredits, CreditsExhausted,
-│                     QuotaExceeded, NoPaymentSource
+│                     QuotaExceeded, NoPaymentSource, BudgetExhausted
 ├── Conflict ─ UsageConflict, PaymentRefConflict, AlreadyVoided, HoldClosed,
 │                  NotReversible
 └── TryAgain ─ Busy, Unavailable, ConcurrencyConflict, OutcomeUnknown
@@ -56,6 +56,14 @@ class UnknownAction(InvalidInput):
     code: ClassVar[str] = "unknown_action"
 
 
+@dataclass(eq=False)
+class OAuthRejected(InvalidInput):
+    """The user's own account no longer takes calls, and falling back is switched off."""
+
+    code: ClassVar[str] = "oauth_rejected"
+    fallback_available: bool = False
+
+
 class AmountTooSmall(InvalidInput):
     """Below the smallest amount that this operation moves."""
 
@@ -102,6 +110,18 @@ class Forbidden(Refusal):
         return self.message
 
 
+class OverageNotAvailable(Forbidden):
+    """The plan has no overage rate."""
+
+    code: ClassVar[str] = "overage_not_available_on_plan"
+
+
+class OAuthNotAvailable(Forbidden):
+    """The plan does not let calls run on the user's own account."""
+
+    code: ClassVar[str] = "oauth_not_available_on_plan"
+
+
 class PaymentRefNotAllowed(Forbidden):
     """Recording a payment needs the scope `payments:record`."""
 
@@ -124,6 +144,10 @@ class PaymentRequired(Refusal):
     needs_credits: bool = False
     resets_at: datetime | None = None
     overage_available: bool = False
+    # What a decision receipt tells: the state it was decided on, and what each source had.
+    stream_version: int = 0
+    policy_version: int = 0
+    sources: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return "No source may pay for this call."
@@ -170,6 +194,19 @@ class QuotaExceeded(PaymentRequired):
 
     def __str__(self) -> str:
         return f"{self.tokens_requested} tokens asked for, {self.tokens_remaining} remain."
+
+
+@dataclass(eq=False, kw_only=True)
+class BudgetExhausted(PaymentRequired):
+    """A hard budget of the customer's own leaves no room. Amounts in µ."""
+
+    code: ClassVar[str] = "budget_exhausted"
+    budget_id: str = ""
+    limit: int = 0
+    left: int = 0
+
+    def __str__(self) -> str:
+        return f"The budget {self.budget_id} leaves {self.left} of {self.limit} µ."
 
 
 # -- something else already happened ------------------------------------------------------------

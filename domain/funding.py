@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from domain.account_facts import Draw, SpendPolicySet
-from domain.catalogue import Meter
+from domain.account_facts import ClosedBucket, Draw, SpendPolicySet
+from domain.budget import left
+from domain.catalogue import Catalogue, Meter
 from domain.errors import (
     AccountFrozen,
+    BudgetExhausted,
     CreditsExhausted,
     InsufficientCredits,
     NoPaymentSource,
     PaymentRequired,
     QuotaExceeded,
 )
+from domain.hold_facts import Hold, Labels
 from domain.money import round_half_even
+from domain.usage import Usage
 
 if TYPE_CHECKING:
-    from domain.credit_account import CreditAccount
+    from domain.account_state import AccountState
 
 
 class Ask(NamedTuple):
     """An act that wants to be paid for, and the rules that apply to it."""
 
-    account: CreditAccount
+    account: AccountState
     meter_name: str
     meter: Meter
     policy: SpendPolicySet
-    overdraft: str  # "record" or "write_off"
-    strict: bool
+    catalogue: Catalogue
+    now: datetime
+    occurred: datetime
+    labels: Usage | Labels
+    strict: bool = True
+    hold: Hold | None = None  # the act settles it
+    only: tuple[str, ...] | None = None  # the one source that was asked for
 
     @property
     def waterfall(self) -> tuple[str, ...]:
         """The sources that the plan allows this meter, in order."""
-        return self.policy.waterfalls.get(self.meter_name, ())
+        sources = self.policy.waterfalls.get(self.meter_name, ())
+        return sources if self.only is None else tuple(s for s in sources if s in self.only)
 
     @property
     def wallet_allowed(self) -> bool:
@@ -41,16 +52,61 @@ class Ask(NamedTuple):
         sources = self.waterfall
         return "wallet" in sources or ("wallet_if_overflow" in sources and self.account.overflow)
 
+    @property
+    def available(self) -> int:
+        """µ of the wallet, with what the act's own hold set aside."""
+        return self.account.available + (self.hold.amount if self.hold else 0)
+
+    def closed_cycle(self) -> ClosedBucket | None:
+        """The closed cycle that late usage belongs to."""
+        bucket = self.meter.bucket
+        for closed in self.account.closed:
+            if closed.bucket == bucket and closed.period_start <= self.occurred < closed.period_end:
+                return closed
+        return None
+
+    @property
+    def late(self) -> bool:
+        """Whether the act's cycle was closed before it was reported."""
+        opened = self.account.opened_at
+        return opened is not None and opened <= self.occurred < self.policy.period_start
+
     def remaining(self) -> int:
-        """Included units that are left in the meter's bucket."""
+        """Included units that are left for the act, with those its own hold set aside."""
+        if self.late and self.meter.bucket is not None and self._has_cycles():
+            closed = self.closed_cycle()
+            return closed.unused if closed else 0
         bucket = self.account.buckets.get(self.meter.bucket or "")
-        return bucket.remaining if bucket else 0
+        own = self.hold.units if self.hold and self.hold.bucket == self.meter.bucket else 0
+        return bucket.remaining + own if bucket else 0
+
+    def _has_cycles(self) -> bool:
+        bucket = self.account.buckets.get(self.meter.bucket or "")
+        return bucket is not None and bucket.reset == "cycle"
 
     def overage_price(self) -> int | None:
-        """µ a unit while overage is on, else None."""
-        if "overage" not in self.waterfall or not self.policy.overage_enabled:
+        """µ a unit if the customer had agreed to overage when the call ran, else None.
+
+        Nothing that was consumed while it was off can ever be billed: for a settled hold what
+        counts is when it was placed, otherwise both the act's own moment and now (L6).
+        """
+        if "overage" not in self.waterfall:
             return None
-        return self.policy.overage_unit_price.get(self.meter.bucket or "")
+        if self.hold is not None:
+            agreed = self.hold.overage_on
+        else:
+            agreed = self.policy.overage_enabled and self.account.overage_on_at(self.occurred)
+        return self.policy.overage_unit_price.get(self.meter.bucket or "") if agreed else None
+
+    def oauth(self) -> str | None:
+        """The state of the user's own account at the provider of this model, if it serves it."""
+        if "oauth" not in self.waterfall:
+            return None
+        model = self.labels.llm_model
+        for provider, terms in self.catalogue.oauth_providers.items():
+            if model in terms.models and provider in self.policy.oauth:
+                return self.policy.oauth[provider]
+        return None
 
     def frozen(self) -> PaymentRequired:
         """The refusal of a frozen account."""
@@ -59,6 +115,8 @@ class Ask(NamedTuple):
     def refusal(self, units: int) -> PaymentRequired:
         """Why nothing pays, with what would help."""
         sources = self.waterfall
+        if self.only is not None:
+            return self._refusal(NoPaymentSource)
         if self.meter.entry_rule == "covers_estimate" and "allowance" in sources:
             return self._refusal(
                 QuotaExceeded, tokens_remaining=self.remaining(), tokens_requested=units
@@ -69,20 +127,57 @@ class Ask(NamedTuple):
             return self._refusal(NoPaymentSource)
         return self._refusal(InsufficientCredits)
 
+    def check_budgets(self, cost: int) -> None:
+        """Refuse a call that a hard budget does not leave room for.
+
+        :raises BudgetExhausted: with the budget, its limit and what is left of it in µ.
+        """
+        account = self.account
+        for budget in account.budgets.values():
+            if not budget.hard or not budget.covers(self.labels):
+                continue
+            room = left(budget, account.holds.values(), self.now, self.policy.cycle_id)
+            if room <= 0 or cost > room:
+                raise self._refusal(
+                    BudgetExhausted, budget_id=budget.budget_id, limit=budget.limit, left=room
+                )
+
     def _refusal(self, kind: type[PaymentRequired], **facts: Any) -> PaymentRequired:
         account, policy = self.account, self.policy
         bucket = account.buckets.get(self.meter.bucket or "")
         resets = bucket is not None and bucket.reset == "cycle"
+        frozen = account.is_frozen
         return kind(
             plan=account.plan,
             balance=account.balance,
             available=account.available,
-            is_frozen=account.is_frozen,
-            needs_credits=self.wallet_allowed and account.available <= 0 and not account.is_frozen,
+            is_frozen=frozen,
+            needs_oauth=not frozen
+            and "oauth" in policy.waterfalls.get(self.meter_name, ())
+            and "active" not in policy.oauth.values()
+            and (self.only is None or "oauth" in self.only),
+            needs_credits=not frozen and self.wallet_allowed and account.available <= 0,
             resets_at=policy.period_end if resets else None,
             overage_available=bool(policy.overage_unit_price) and not policy.overage_enabled,
+            stream_version=account.version,
+            policy_version=policy.policy_version,
+            sources=self.looked_at(),
             **facts,
         )
+
+    def looked_at(self) -> tuple[tuple[str, int], ...]:
+        """Every source of the waterfall with what it had: µ, units, or 1 for a link."""
+        had: list[tuple[str, int]] = []
+        for source in self.waterfall:
+            if source == "oauth":
+                had.append((source, int(self.oauth() == "active")))
+            elif source == "allowance":
+                had.append((source, self.remaining()))
+            elif source == "overage":
+                had.append((source, self.overage_price() or 0))
+            else:
+                had.append((source, self.available if self.wallet_allowed else 0))
+        return tuple(had)
 
 
 class Funding(NamedTuple):
@@ -98,35 +193,46 @@ class Funding(NamedTuple):
         return bool(self.draws) and self.draws[0].source == "allowance"
 
 
-def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> Funding:
+def fund(ask: Ask, units: int, total: int, exact: tuple[int, int], oauth: bool) -> Funding:
     """Split an act over its sources (spec 2.1).
 
     ``total`` is the rated price in µ and ``exact`` the same before rounding, so that a part of
-    it is rounded once too. ``units`` is 0 for a meter without a bucket.
+    it is rounded once too. ``units`` is 0 for a meter without a bucket. ``oauth`` says that
+    the call went through the user's own account.
 
-    :raises PaymentRequired: a strict act that no source admits.
+    :raises PaymentRequired: a strict act without a hold that no source admits.
     """
-    account = ask.account
-    if ask.strict:
-        _admit(ask, units)
+    if oauth:
+        return Funding(
+            draws=(Draw(source="oauth", units=units, amount=total, bucket=ask.meter.bucket),)
+        )
+    if ask.strict and ask.hold is None:
+        admit(ask, units, total)
     if units == 0 and ask.waterfall[-1:] == ("wallet",):
         return _wallet_pays(ask, total, ())
+    return _split(ask, units, exact)
+
+
+def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
     draws: list[Draw] = []
     left = units
-    for source in ask.waterfall:
+    own_money = ask.hold is not None and ask.hold.amount > 0
+    for source in _from_route(ask):
         if source == "allowance" and left and (take := min(left, ask.remaining())):
             left -= take
+            closed = ask.closed_cycle() if ask.late else None
             draws.append(
                 Draw(
                     source="allowance",
                     units=take,
                     bucket=ask.meter.bucket,
                     remaining_after=ask.remaining() - take,
+                    cycle_id=closed.cycle_id if closed else None,
                 )
             )
         elif source.startswith("wallet") and left and ask.wallet_allowed:
             first = ask.waterfall[0] == source and not ask.strict
-            if account.available > 0 or first:
+            if ask.available > 0 or own_money or first:
                 share = round_half_even(exact[0] * left, exact[1] * units)
                 return _wallet_pays(ask, share, tuple(draws))
         elif source == "overage" and left and (price := ask.overage_price()) is not None:
@@ -152,27 +258,52 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> Funding:
     return Funding(draws=tuple(draws))
 
 
-def _admit(ask: Ask, units: int) -> None:
-    """The entry rule: may a call of this size start now?"""
-    account = ask.account
-    if ask.meter.entry_rule == "covers_estimate" and units:
-        covered = ask.remaining() >= units or (ask.wallet_allowed and account.available > 0)
-        if not covered and ask.overage_price() is None:
-            raise ask.refusal(units)
-        return
-    if ask.wallet_allowed and account.available > 0:
-        return
-    if "allowance" in ask.waterfall and ask.remaining() > 0:
-        return
-    if ask.overage_price() is not None:
-        return
-    raise ask.refusal(units)
+def _from_route(ask: Ask) -> tuple[str, ...]:
+    """The waterfall from the source that a hold was placed on."""
+    sources = ask.waterfall
+    if ask.hold is None:
+        return sources
+    for index, source in enumerate(sources):
+        if source.startswith(ask.hold.route):
+            return sources[index:]
+    return sources
+
+
+def admit(ask: Ask, units: int, total: int) -> str:
+    """The entry rule: may a call of this size start now, and on which source first?
+
+    :raises PaymentRequired: no source admits it, or a hard budget is in the way.
+    """
+    source = _source(ask, units, total)
+    if source is None:
+        raise ask.refusal(units)
+    if ask.account.budgets and source != "oauth":
+        price = ask.overage_price()
+        ask.check_budgets(units * price if source == "overage" and price else total)
+    return source
+
+
+def _source(ask: Ask, units: int, total: int) -> str | None:
+    whole = ask.meter.entry_rule == "covers_estimate"
+    for source in ask.waterfall:
+        if source == "allowance":
+            remaining = ask.remaining()
+            covered = remaining >= units or (ask.wallet_allowed and ask.available > 0)
+            if remaining > 0 and (covered or not whole):
+                return source
+        elif source.startswith("wallet"):
+            needed = total if whole and not units else 1
+            if ask.wallet_allowed and ask.available >= max(needed, 1):
+                return "wallet"
+        elif source == "overage" and ask.overage_price() is not None:
+            return source
+    return None
 
 
 def _wallet_pays(ask: Ask, amount: int, draws: tuple[Draw, ...]) -> Funding:
     """The wallet pays all of it: what it lacks becomes debt, or is written off."""
     wallet = ask.account.wallet
-    if ask.overdraft == "write_off" and amount > wallet.balance:
+    if ask.catalogue.overdraft == "write_off" and amount > wallet.balance:
         written_off = amount - max(wallet.balance, 0)
         amount -= written_off
         draws = (*draws, Draw(source="absorbed", amount=written_off, reason="write_off"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from domain.account_facts import AllowanceGranted, CreditAccountOpened, SpendPolicySet
-from domain.catalogue import Catalogue, Plan, PlanCatalogue
+from domain.account_facts import CreditAccountOpened
+from domain.catalogue import Catalogue, PlanCatalogue
 from domain.commands import Book, Command, Done, Stream
 from domain.credit_account import CreditAccount
 from domain.facts import Context
 from domain.places import PLANS, PRICES, account_stream
+from domain.policy import grant_allowances, put_limits, put_policy, start_preferences
 from domain.price_book import PriceBook, PriceEntry
 from domain.subscription import Subscription, SubscriptionStarted, subscription_stream
-from domain.workspace import LimitsChanged, Workspace, workspace_stream
+from domain.workspace import Workspace, workspace_stream
 
 
 class Opening:
@@ -32,7 +33,7 @@ class Opening:
             plans: PlanCatalogue,
         ) -> SubscriptionStarted:
             catalogue = plans.current
-            plan_id, plan = catalogue.default_plan, catalogue.plans[catalogue.default_plan]
+            plan_id = catalogue.default_plan
             workspace.create(workspace_id, name, owner_id, timezone, context)
             account.record(
                 CreditAccountOpened(
@@ -44,7 +45,10 @@ class Opening:
             started = subscription.start(
                 f"sub_{subscription.id.hex}", plan_id, plans.version, context
             )
-            apply_plan(account, workspace, catalogue, started, plan, context)
+            put_policy(account, subscription, plans, context)
+            grant_allowances(account, subscription, plans, "subscription", context)
+            put_limits(workspace, subscription, plans, context)
+            start_preferences(account, plans.current, context)
             return started
 
         return await self.book.submit(
@@ -90,57 +94,3 @@ class Opening:
             )
 
         return int((await self.book.submit(Command((PRICES,), decide))).answer)
-
-
-def apply_plan(
-    account: CreditAccount,
-    workspace: Workspace,
-    catalogue: Catalogue,
-    started: SubscriptionStarted,
-    plan: Plan,
-    context: Context,
-) -> None:
-    """What a plan in force means for spending and for limits, in the same save."""
-    price = plan.overage_unit_price
-    account.record(
-        SpendPolicySet(
-            **account.stamp(context, f"policy:{account.version + 1}"),
-            policy_version=account.policy.policy_version + 1 if account.policy else 1,
-            subscription_id=started.subscription_id,
-            plan_id=started.plan_id,
-            plan_version=started.plan_version,
-            waterfalls={
-                name: tuple(
-                    source
-                    for source in meter.waterfall
-                    if (source != "oauth" or plan.oauth)
-                    and (source != "overage" or price is not None)
-                )
-                for name, meter in catalogue.meters.items()
-            },
-            cycle_id=started.cycle_id,
-            period_start=started.period_start,
-            period_end=started.period_end,
-            overage_unit_price={} if price is None else dict.fromkeys(plan.buckets, price),
-        )
-    )
-    for bucket, terms in plan.buckets.items():
-        account.record(
-            AllowanceGranted(
-                **account.stamp(context, f"allowance:{bucket}:{started.cycle_id}"),
-                bucket=bucket,
-                units=terms.units,
-                cycle_id=started.cycle_id,
-                reset=terms.reset,
-                why="subscription",
-            )
-        )
-    workspace.record(
-        LimitsChanged(
-            **workspace.stamp(context, f"limits:{started.cycle_id}"),
-            plan_id=started.plan_id,
-            plan_version=started.plan_version,
-            limits=plan.limits,
-            entitlements=plan.entitlements,
-        )
-    )

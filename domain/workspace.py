@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from domain.facts import Aggregate, Context, Fact
@@ -41,17 +41,44 @@ class LimitsChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.limits = self.limits
 
 
+class OAuthConnected(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The user's own account at a provider may be used. No token is kept here."""
+
+    provider: str
+    connection_id: str
+
+    def apply(self, aggregate: Workspace) -> None:
+        aggregate.oauth = {**aggregate.oauth, self.provider: self.connection_id}
+
+
+class OAuthDisconnected(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The user's own account may not be used any more."""
+
+    provider: str
+    connection_id: str
+    reason: Literal["user", "revoked"]
+
+    def apply(self, aggregate: Workspace) -> None:
+        aggregate.oauth = {p: c for p, c in aggregate.oauth.items() if p != self.provider}
+
+
 class Workspace(Aggregate, omit_defaults=True, gc=False):
     """A tenant's name, owner and limits."""
 
     category: ClassVar[str] = "workspace"
-    facts: ClassVar[tuple[type[Fact], ...]] = (WorkspaceCreated, LimitsChanged)
+    facts: ClassVar[tuple[type[Fact], ...]] = (
+        WorkspaceCreated,
+        LimitsChanged,
+        OAuthConnected,
+        OAuthDisconnected,
+    )
 
     workspace_id: str = ""
     name: str = ""
     owner_id: str = ""
     timezone: str = "UTC"
     limits: dict[str, int | str | None] = {}
+    oauth: dict[str, str] = {}  # provider -> connection id
 
     def create(
         self, workspace_id: str, name: str, owner_id: str, timezone: str, context: Context

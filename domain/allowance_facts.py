@@ -1,0 +1,95 @@
+"""Included units: granted for a cycle, closed with it; and what overage came to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from domain.account_facts import Bucket, ClosedBucket
+from domain.facts import Fact
+
+if TYPE_CHECKING:
+    from domain.account_state import AccountState
+
+
+class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Included units for one cycle (or for ever, or a window of days)."""
+
+    bucket: str
+    units: int
+    cycle_id: str
+    reset: str
+    why: Literal["subscription", "cycle", "upgrade", "custom", "admin"]
+    since: datetime | None = None  # start of a `days:N` window
+
+    def apply(self, account: AccountState) -> None:
+        before = account.buckets.get(self.bucket)
+        same = before is not None and before.cycle_id == self.cycle_id
+        bucket = Bucket(
+            self.units,
+            before.used if before is not None and same else 0,
+            self.cycle_id,
+            self.reset,
+            before.held if before is not None else 0,
+            self.since or self.recorded_at,
+        )
+        account.buckets = {**account.buckets, self.bucket: bucket}
+
+
+class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A cycle's included units are settled; late usage may use what was left for a while."""
+
+    bucket: str
+    cycle_id: str
+    granted: int
+    used: int
+    unused: int
+    period_start: datetime
+    period_end: datetime
+    keep_days: int = 35
+
+    def apply(self, account: AccountState) -> None:
+        closed = ClosedBucket(
+            self.bucket, self.cycle_id, self.period_start, self.period_end, self.unused
+        )
+        account.close_bucket(closed, self.period_end - timedelta(days=self.keep_days))
+
+
+class OverageSettled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A cycle's overage went to its statement; the next cycle starts from nothing."""
+
+    bucket: str
+    cycle_id: str
+    units: int
+    amount: int
+    statement_id: str
+
+    def apply(self, account: AccountState) -> None:
+        account.overage = {name: v for name, v in account.overage.items() if name != self.bucket}
+
+
+class CompileOverflowEnabled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Compilation past the quota may be paid from the wallet."""
+
+    by: str
+
+    def apply(self, account: AccountState) -> None:
+        account.overflow = True
+
+
+class CompileOverflowDisabled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Compilation ends where the quota does."""
+
+    by: str
+
+    def apply(self, account: AccountState) -> None:
+        account.overflow = False
+
+
+class ApiFallbackSet(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a call that the user's own account rejects may be paid from the wallet."""
+
+    enabled: bool
+
+    def apply(self, account: AccountState) -> None:
+        account.api_fallback = self.enabled

@@ -1,0 +1,113 @@
+"""Holds: money and units set aside before a call runs, and how each one ends."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from domain.facts import Fact
+from domain.usage import Tokens
+
+if TYPE_CHECKING:
+    from domain.account_state import AccountState
+
+Route = Literal["oauth", "allowance", "wallet", "overage"]
+Release = Literal["upstream_failed", "client_cancelled", "voided"]
+
+
+class Labels(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Whose call it is: what usage is grouped by and budgets are set on."""
+
+    llm_model: str | None = None
+    api_key_id: str | None = None
+    model_username: str | None = None
+    face_id: str | None = None
+    bot_id: str | None = None
+    thread_id: str | None = None
+
+
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An authorisation that stands: µ of the wallet, units of a bucket, and until when."""
+
+    hold_id: str
+    meter: str
+    route: Route
+    amount: int
+    units: int
+    bucket: str | None
+    expires_at: datetime
+    placed_at: datetime
+    overage_on: bool = False
+    labels: Labels = Labels()
+
+
+class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A call may run; what it is expected to cost is set aside."""
+
+    hold_id: str
+    meter: str
+    route: Route
+    amount: int
+    units: int
+    estimate: Tokens
+    expires_at: datetime
+    policy_version: int
+    bucket: str | None = None
+    overage_on: bool = False
+    request: Labels = Labels()
+
+    def apply(self, account: AccountState) -> None:
+        account.add_hold(
+            Hold(
+                self.hold_id,
+                self.meter,
+                self.route,
+                self.amount,
+                self.units,
+                self.bucket,
+                self.expires_at,
+                self.recorded_at,
+                self.overage_on,
+                self.request,
+            )
+        )
+
+
+class HoldExtended(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens still flow: the hold stands longer, and may set more aside."""
+
+    hold_id: str
+    expires_at: datetime
+    amount: int
+    units: int
+
+    def apply(self, account: AccountState) -> None:
+        hold = account.drop_hold(self.hold_id)
+        if hold is not None:
+            account.add_hold(
+                msgspec.structs.replace(
+                    hold, expires_at=self.expires_at, amount=self.amount, units=self.units
+                )
+            )
+
+
+class HoldReleased(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The call did not happen, or not to its end: nothing is charged."""
+
+    hold_id: str
+    reason: Release
+
+    def apply(self, account: AccountState) -> None:
+        account.drop_hold(self.hold_id)
+
+
+class HoldExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Nobody settled or released it in time; what it set aside is free again."""
+
+    hold_id: str
+    expired_at: datetime
+
+    def apply(self, account: AccountState) -> None:
+        account.drop_hold(self.hold_id)
