@@ -32,35 +32,6 @@ class Settings:
         """The cell that this process serves."""
         return Database(self.owner_url, self.runtime_url, self.cell)
 
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings in these variables.
-
-        :raises SettingsUnusable: one is missing or makes no sense. Values are not repeated: a URL
-            holds a password.
-        """
-        runtime_url = environment.get("DAYBOOK_RUNTIME_URL", "")
-        owner_url = environment.get("DAYBOOK_OWNER_URL", runtime_url)
-        if not runtime_url:
-            raise SettingsUnusable(
-                "DAYBOOK_RUNTIME_URL is not set: give the database that the ledger is in, as "
-                "postgresql://user:password@host:port/name, or start everything with scripts/run."
-            )
-        test_clock = ON.get(environment.get("DAYBOOK_TEST_CLOCK", "").lower())
-        if test_clock is None:
-            raise SettingsUnusable("DAYBOOK_TEST_CLOCK is neither 1 nor 0.")
-        log = environment.get("DAYBOOK_LOG", "json")
-        if log not in LOGS:
-            raise SettingsUnusable(f"DAYBOOK_LOG must be one of {', '.join(LOGS)}.")
-        return cls(
-            owner_url,
-            runtime_url,
-            environment.get("DAYBOOK_CELL", "main"),
-            environment.get("BILLING_CATALOGUE", "faces"),
-            test_clock,
-            log,
-        )
-
     def environment(self) -> dict[str, str]:
         """The variables that give another process the same settings."""
         return {
@@ -71,3 +42,32 @@ class Settings:
             "DAYBOOK_TEST_CLOCK": "1" if self.test_clock else "0",
             "DAYBOOK_LOG": self.log,
         }
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in these variables.
+
+    :raises SettingsUnusable: one is missing or makes no sense. Values are not repeated: a URL
+        holds a password.
+    """
+    runtime_url = environment.get("DAYBOOK_RUNTIME_URL", "")
+    owner_url = environment.get("DAYBOOK_OWNER_URL", runtime_url)
+    if not runtime_url:
+        raise SettingsUnusable(
+            "DAYBOOK_RUNTIME_URL is not set: give the database that the ledger is in, as "
+            "postgresql://user:password@host:port/name, or start everything with scripts/run."
+        )
+    test_clock = ON.get(environment.get("DAYBOOK_TEST_CLOCK", "").lower())
+    if test_clock is None:
+        raise SettingsUnusable("DAYBOOK_TEST_CLOCK is neither 1 nor 0.")
+    log = environment.get("DAYBOOK_LOG", "json")
+    if log not in LOGS:
+        raise SettingsUnusable(f"DAYBOOK_LOG must be one of {', '.join(LOGS)}.")
+    return Settings(
+        owner_url,
+        runtime_url,
+        environment.get("DAYBOOK_CELL", "main"),
+        environment.get("BILLING_CATALOGUE", "faces"),
+        test_clock,
+        log,
+    )

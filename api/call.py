@@ -96,7 +96,7 @@ async def read_body(request: Request) -> bytes:
         if len(body) > BODY_MAX:
             raise PayloadTooLarge(BODY_MAX)
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) -> T:

@@ -6,19 +6,21 @@ One data folder may hold several deployments, one a catalogue, each in a databas
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from adapters.postgres.database import Database, DatabaseUnusable, prepare
 from adapters.postgres.embedded import EmbeddedServer, default_state
+from adapters.postgres.provision import provide
+from adapters.postgres.writer import Writer
 from adapters.settings import Settings
 from api.notes import Notes
+from domain.ledger import Ledger
 
 SHIPPED = ("faces", "flarex")
 
@@ -68,8 +70,7 @@ def opened(catalogue: str, data: Path | None, *, test_clock: bool) -> Iterator[D
         return
     name = database_name(chosen, test_clock=test_clock)
     with EmbeddedServer.start(state) as server:
-        _ensure_database(server, name)
-        database = prepare(server.url_for(name), runtime_url=server.runtime_url_for(name))
+        database = provide(server, name)
         yield Deployment(chosen, state, database, server, Notes(state / f"{name}.json"))
 
 
@@ -83,13 +84,6 @@ def database_name(catalogue: str, *, test_clock: bool) -> str:
         stem = re.sub(r"[^a-z0-9]+", "_", Path(catalogue).stem.lower())[:30]
         name = f"{stem}_{hashlib.sha256(catalogue.encode()).hexdigest()[:8]}"
     return f"daybook_{name}_clock" if test_clock else f"daybook_{name}"
-
-
-def _ensure_database(server: EmbeddedServer, name: str) -> None:
-    with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
-        known = "SELECT 1 FROM pg_database WHERE datname = %s"
-        if connection.execute(known, [name]).fetchone() is None:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 def _digest(database: Database) -> str:
@@ -126,7 +120,7 @@ def database_for(url: str | None, data: Path | None) -> Iterator[Database]:
         return
     name = str(conninfo_to_dict(known.runtime_url)["dbname"])
     with EmbeddedServer.start(state) as server:
-        yield prepare(server.url_for(name), runtime_url=server.runtime_url_for(name))
+        yield provide(server, name)
 
 
 def _answers(database: Database) -> bool:
@@ -135,3 +129,14 @@ def _answers(database: Database) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+@asynccontextmanager
+async def ledger_on(database: Database, who: str) -> AsyncIterator[Ledger]:
+    """The use cases on an open database; `who` names us among the server's connections."""
+    writer = Writer(database.conninfo(application_name=who))
+    await writer.start()
+    try:
+        yield Ledger(writer)
+    finally:
+        await writer.stop()

@@ -8,8 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import problems
 from api.metrics import Metrics
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -42,7 +44,7 @@ class Edge:
         request_id = correlation_id or uuid4().hex
         scope["request_id"] = request_id
         scope["correlation_id"] = correlation_id
-        status = 500
+        status = 0
 
         async def echo(message: Message) -> None:
             nonlocal status
@@ -57,6 +59,12 @@ class Edge:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             await self._app(scope, receive, echo)
+        except ClientDisconnect:
+            pass  # Nobody is left to answer.
+        except Exception as error:
+            made = problems.broken(error, scope["path"])
+            if not status:
+                await made.response()(scope, receive, echo)
         finally:
             self._note(scope, status, time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import uuid4
 
 from starlette.responses import Response
@@ -134,8 +134,7 @@ async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
         cursor = await connection.execute(CLAIM, (*name, fingerprint))
         row = await cursor.fetchone()
         if row is not None:
-            began: datetime = row[0]
-            return began
+            return cast("datetime", row[0])
         known = await (await connection.execute(LOOK, name)).fetchone()
         if known is None:  # forgotten this moment: whoever had it was refused
             raise IdempotencyInProgress("this key was just in use; send the request again")
@@ -150,8 +149,7 @@ async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
         if is_old:
             taken = await (await connection.execute(TAKE_OVER, name)).fetchone()
             if taken is not None:
-                began = taken[0]
-                return began
+                return cast("datetime", taken[0])
     raise IdempotencyInProgress("the first request with this key is still being answered")
 
 

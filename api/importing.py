@@ -7,7 +7,7 @@ the file, and the ledger answers what it has already recorded without charging a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from api.client import Api, ApiRefused
 from api.notes import Notes
@@ -16,6 +16,8 @@ from api.trace import WORKSPACES, Call, Price, Rule, Trace, workspace_name
 BATCH = 500
 AT_ONCE = 4
 BEFORE = timedelta(days=7)
+RECENT = timedelta(days=25)
+"""Usage may come 35 days late at most: workspaces older than this cannot date a new trace."""
 ROUNDS = 50
 RESERVE_USD = 1
 TOPUP_MAX_USD = 5_000
@@ -119,9 +121,7 @@ class Import:
                     busy.append(call)
                 elif result["status"] >= 400:
                     problem = result["problem"]
-                    tally.refused.append(
-                        f"row {call.row}: {problem['code']}: {problem['detail']}"
-                    )
+                    tally.refused.append(f"row {call.row}: {problem['code']}: {problem['detail']}")
                 else:
                     tally.new += result["status"] == 201
                     tally.known += result["status"] == 200
@@ -137,33 +137,42 @@ def _batches(calls: Sequence[Call]) -> Iterator[list[Call]]:
         yield list(calls[begin : begin + BATCH])
 
 
-def workspaces(api: Api) -> dict[int, str]:
-    """The ids of the trace's 50 workspaces; those that are missing are created."""
-    known = {row["name"]: row["workspace_id"] for row in api.pages("/v1/workspaces")}
-    ids = {}
+@dataclass(frozen=True)
+class Tenants:
+    """The trace's 50 workspaces: their ids by number, and when the first one came to be."""
+
+    ids: Mapping[int, str]
+    since: datetime
+
+
+def tenants(api: Api) -> Tenants:
+    """Find the workspaces by name; those that are missing are created."""
+    known = {row["name"]: row for row in api.pages("/v1/workspaces")}
+    found = {}
     for number in range(WORKSPACES):
         name = workspace_name(number)
-        if name not in known:
-            # The key is for a run that was killed before it heard the answer.
-            made = api.post("/v1/workspaces", {"name": name}, key=f"import-{name}")
-            known[name] = made["workspace_id"]
-        ids[number] = known[name]
-    return ids
+        # The key is for a run that was killed before it heard the answer.
+        found[number] = known.get(name) or api.post(
+            "/v1/workspaces", {"name": name}, key=f"import-{name}"
+        )
+    ids = {number: row["workspace_id"] for number, row in found.items()}
+    return Tenants(ids, datetime.fromisoformat(found[0]["created_at"]))
 
 
-def shift_of(trace: Trace, notes: Notes, workspace: str, start: datetime | None) -> timedelta:
-    """How far the trace is moved in time: remembered, so that every run sends the same bodies.
+def shift_of(
+    trace: Trace, notes: Notes, tenants: Tenants, now: datetime, start: datetime | None
+) -> timedelta:
+    """How far the trace is moved in time. Every run must move it alike, to send the same bodies.
 
-    Unless `start` says otherwise, the first call lands on midnight UTC, 7 days before the first
-    import into the ledger that `workspace` belongs to.
+    Without `start`, the first call lands on midnight UTC, 7 days before the first workspace was
+    created: the ledger itself remembers that. A start that was chosen is kept in `notes`.
     """
-    key = f"{trace.id}@{workspace}"
+    key = f"{trace.id}@{tenants.ids[0]}"
     kept = notes.read().get(key)
     if start is None and kept:
         start = datetime.fromisoformat(kept)
     if start is None:
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        start = today - BEFORE
+        since = tenants.since if now - tenants.since < RECENT else now
+        start = since.replace(hour=0, minute=0, second=0, microsecond=0) - BEFORE
     notes.keep(**{key: start.isoformat()})
     return start - trace.begin
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -51,6 +52,12 @@ def asset(name: str) -> str:
 
 _ASSETS: dict[str, str] = {}
 
+
+def path(*parts: str) -> str:
+    """An address on this site; each part is quoted, so that none can leave its place."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
 _PAGES = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -60,6 +67,7 @@ _PAGES = Environment(
 )
 _PAGES.globals.update(
     asset=asset,
+    path=path,
     amount=figures.amount,
     count=figures.count,
     exact=figures.exact,

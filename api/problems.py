@@ -125,6 +125,13 @@ def _payment_members(refusal: PaymentRequired) -> dict[str, Any]:
     }
 
 
+def broken(error: Exception, instance: str) -> Problem:
+    """What is said of an error of ours: nothing but where to look."""
+    log.error("internal_error", exc_info=error)
+    detail = "Something is wrong on our side; the log has it under the X-Request-Id."
+    return plain(500, "internal_error", detail, instance)
+
+
 CODES = {404: "not_found", 405: "method_not_allowed"}
 UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
 
@@ -147,13 +154,7 @@ def install(app: FastAPI) -> None:
         made.headers.update(error.headers or {})
         return made.response()
 
-    async def broken(request: Request, error: Exception) -> Response:
-        log.error("internal_error", exc_info=error)
-        detail = "Something is wrong on our side; the log has it under the X-Request-Id."
-        return plain(500, "internal_error", detail, request.url.path).response()
-
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, of_framework)
     for kind in UNREACHABLE:
         app.add_exception_handler(kind, unreachable)
-    app.add_exception_handler(Exception, broken)

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,7 +115,7 @@ def furnish(running: Running, api: Api, sold: workload.Market) -> list[dict[str,
     done: list[dict[str, str]] = kept.get("workspaces", [])
     if done and not _is_there(api, done[0]["id"]):
         done, kept = [], {}  # The ledger is another one than we remember.
-    now = datetime.fromisoformat(kept.get("workload_from") or _now(api, running).isoformat())
+    now = datetime.fromisoformat(kept.get("workload_from") or api.now().isoformat())
     notes.keep(workload_from=now.isoformat(), workspaces=done)
     for number, tenant in list(enumerate(workload.TENANTS))[len(done) :]:
         say(f"inventing {tenant.name}, {tenant.ends}")
@@ -151,14 +151,6 @@ def _is_untouched(api: Api, id: str) -> bool:
     untouched = workload.TRIAL_CREDIT_USD * 1_000_000
     used = any(bucket["used"] for bucket in balance["buckets"])
     return not used and balance["balance_micros"] in (0, untouched)
-
-
-def _now(api: Api, running: Running) -> datetime:
-    """The deployment's own time, which a test clock may have moved."""
-    try:
-        return datetime.fromisoformat(api.get("/v1/test/clock")["now"])
-    except ApiRefused:
-        return datetime.now(UTC)
 
 
 def _trickle(running: Running, key: str, sold: workload.Market, demo: list[dict[str, str]]) -> None:

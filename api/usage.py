@@ -14,12 +14,11 @@ from api import problems
 from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
-from domain.account_facts import Draw, UsageVoided
+from domain.account_facts import UsageVoided
 from domain.charge import Charge
 from domain.errors import InvalidInput, PaymentRequired, Refusal, TryAgain
 from domain.money import usd
 from domain.usage import Label, Usage
-from domain.wallet import Grant
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
@@ -49,7 +48,7 @@ class Charged(msgspec.Struct, frozen=True, omit_defaults=True):
     balance_usd: Decimal
     overdrawn: bool
     late: bool
-    rated: None | msgspec.UnsetType = msgspec.UNSET
+    rated: msgspec.UnsetType | None = msgspec.UNSET
 
 
 class NotMetered(msgspec.Struct, frozen=True):
@@ -76,7 +75,7 @@ class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int
     status: int
     event_id: str | None
-    result: Charged | NotMetered | msgspec.UnsetType = msgspec.UNSET
+    result: Any = msgspec.UNSET
     problem: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -96,13 +95,23 @@ class Void(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reinstate_expired: bool = False
 
 
+class DrawView(msgspec.Struct, frozen=True):
+    """One source's part, with the grants that the wallet took it from (µ each)."""
+
+    source: str
+    amount_micros: int
+    units: int
+    bucket: str | None
+    grants: dict[str, int]
+
+
 class Voided(msgspec.Struct, frozen=True):
-    """What an act had drawn, and what of it went back into the wallet."""
+    """What an act had drawn, and what went back into the wallet, by grant in µ."""
 
     usage_id: str
     voided: bool
-    draws: tuple[Draw, ...]
-    returned: tuple[Grant, ...]
+    draws: list[DrawView]
+    returned: dict[str, int]
     amount_micros: int
     balance_micros: int
     balance_usd: Decimal
@@ -322,8 +331,11 @@ async def _take_back(call: Call, asked: Void) -> Answer:
         Voided(
             usage_id,
             True,
-            fact.draws,
-            fact.returned,
+            [
+                DrawView(draw.source, draw.amount, draw.units, draw.bucket, draw.grants)
+                for draw in fact.draws
+            ],
+            {grant.grant_id: grant.remaining for grant in fact.returned},
             fact.amount,
             fact.balance_after,
             usd(fact.balance_after),

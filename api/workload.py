@@ -23,6 +23,7 @@ from api.client import Api, ApiRefused
 from domain.catalogue import Catalogue
 
 DAYS = 12
+PAYMENT_REQUIRED = 402
 TRIAL_CREDIT_USD = 20
 MODELS_MAX = 5
 ALIASES = ("alice", "bruno", "chiara", "dmitri", "support-bot")
@@ -115,7 +116,7 @@ def act(draw: random.Random, sold: Market) -> dict[str, Any]:
 
 def history(tenant: Tenant, number: int, sold: Market, now: datetime) -> Iterator[dict[str, Any]]:
     """A tenant's acts of the last days, oldest first."""
-    draw = random.Random(f"daybook-demo:{number}")
+    draw = random.Random(f"daybook-demo:{number}")  # noqa: S311 - no secret
     count = tenant.acts if sold.is_rated else min(tenant.acts, 22)
     ages = sorted((draw.random() ** 1.5 * DAYS for _ in range(count)), reverse=True)
     for n, age in enumerate(ages):
@@ -157,7 +158,9 @@ def generate(api: Api, tenant: Tenant, id: str, number: int, sold: Market, now: 
             key=f"demo-promo-{id}",
         )
     acts = list(history(tenant, number, sold, now))
-    api.post("/v1/usage/batch", acts, id)
+    for result in api.post("/v1/usage/batch", acts, id)["results"]:
+        if result["status"] >= 400 and result["status"] != PAYMENT_REQUIRED:
+            raise ApiRefused(f"{result['event_id']}: {result['problem']['detail']}")
     if tenant.ends == "frozen":
         api.post(
             f"/v1/admin/workspaces/{id}/freeze",
@@ -194,7 +197,7 @@ def trickle(environment: Mapping[str, str] = os.environ) -> None:
     """A few acts a second, for ever, so that the dashboard moves."""
     workspaces = environment["DAYBOOK_TRICKLE_WORKSPACES"].split(",")
     sold = msgspec.json.decode(environment["DAYBOOK_TRICKLE_MARKET"], type=Market)
-    draw = random.Random()
+    draw = random.Random()  # noqa: S311 - no secret
     with Api(environment["DAYBOOK_URL"], environment["DAYBOOK_KEY"]) as api:
         while True:
             time.sleep(draw.expovariate(3.0))

@@ -18,18 +18,16 @@ from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once, sent_key
 from api.openapi import documented, query
 from api.reading import cursor_of, limit_of, position_of_cursor
-from domain.codec import decode_fact
 from domain.commands import Stream
 from domain.errors import InvalidInput, NotFound
 from domain.identity import NAMESPACE
-from domain.workspace import Workspace, WorkspaceCreated, workspace_stream
+from domain.workspace import Workspace, workspace_stream
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
 PAGE = """
-    SELECT notification_id, topic, state FROM events
-    WHERE kind = 'WorkspaceCreated' AND notification_id > %s
-    ORDER BY notification_id LIMIT %s
+    SELECT position, workspace_id, name, timezone, created_at FROM workspaces
+    WHERE position > %s ORDER BY position LIMIT %s
 """
 
 
@@ -131,15 +129,7 @@ async def every(request: Request) -> Response:
     after = position_of_cursor(request)
     async with call.house.pool.connection() as connection:
         rows = await (await connection.execute(PAGE, (after, limit + 1))).fetchall()
-    lines = []
-    for _, topic, state in rows[:limit]:
-        fact = decode_fact(topic, state)
-        assert isinstance(fact, WorkspaceCreated)
-        lines.append(
-            WorkspaceLine(
-                fact.workspace_id, fact.workspace_id, fact.name, fact.timezone, fact.recorded_at
-            )
-        )
+    lines = [WorkspaceLine(row[1], *row[1:]) for row in rows[:limit]]
     more = len(rows) > limit
     return answer(WorkspaceList(lines, more, cursor_of(rows[limit - 1][0]) if more else None))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -45,6 +45,7 @@ SUMS = (
 are µ. Costs are what the customer was charged, wallet and overage together."""
 
 Act = Debited | UsageRecorded
+Counted = Debited | UsageRecorded | UsageRated | UsageVoided
 
 
 class Parts(NamedTuple):
@@ -111,7 +112,7 @@ def sums_of(
     )
 
 
-def added(fact: Act | UsageRated | UsageVoided) -> tuple[int, ...]:
+def added(fact: Counted) -> tuple[int, ...]:
     """What a fact adds to the sums of its bucket and labels, in the order of `SUMS`."""
     if type(fact) is Debited:
         assert fact.usage is not None
@@ -149,7 +150,7 @@ def labels_of(usage: Usage, cycle_id: str | None) -> Labels:
     )
 
 
-def place_of(fact: Act | UsageRated | UsageVoided) -> tuple[int, Labels]:
+def place_of(fact: Counted) -> tuple[int, Labels]:
     """The bucket and the labels under which an act is summed, its void and rating too."""
     if isinstance(fact, UsageRated | UsageVoided):
         cycle_id = fact.cycle_id if isinstance(fact, UsageVoided) else None
@@ -164,15 +165,7 @@ def bucket_of(at: datetime) -> int:
     return (at - EPOCH) // QUARTER
 
 
-def starts_at(bucket: int) -> datetime:
-    """When a quarter-hour begins, UTC."""
-    return EPOCH + bucket * QUARTER
-
-
 @lru_cache(maxsize=50_000)
 def storable(text: str) -> str:
     """The text as PostgreSQL can hold it: without NUL, which JSON allows."""
     return text.replace("\0", "\ufffd")
-
-
-assert EPOCH.tzinfo is UTC

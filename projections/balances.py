@@ -99,15 +99,15 @@ class Balances(ReadModel):
     def fold(self, events: Sequence[Posted]) -> Any:
         """(accounts opened, what moved by stream, freezes and their ends in order)."""
         opened: list[tuple[UUID, str, str, int]] = []
-        moves: dict[UUID, list[Any]] = {}
+        moves: dict[int, list[Any]] = {}
         freezes: list[tuple[bool, str, UUID]] = []
         for position, stream, _, fact in events:
             if type(fact) is CreditAccountOpened:
                 opened.append((stream, fact.workspace_id, fact.currency, position))
                 continue
-            row = moves.get(stream)
+            row = moves.get(stream.int)
             if row is None:
-                row = moves[stream] = [0, 0, 0, 0, 0, None, 0]
+                row = moves[stream.int] = [0, 0, 0, 0, 0, None, 0]
             row[POSITION] = position
             if type(fact) is Debited:
                 row[DEBITED] += fact.amount
@@ -129,8 +129,9 @@ class Balances(ReadModel):
             connection.execute(self._open, columns, prepare=True)
         if moves:
             streams = sorted(moves)
-            columns = [list(column) for column in zip(*map(moves.get, streams), strict=True)]  # type: ignore[arg-type]
-            moved = connection.execute(self._move, (streams, *columns), prepare=True)
+            columns = [list(c) for c in zip(*map(moves.__getitem__, streams), strict=True)]
+            ids = [UUID(int=stream) for stream in streams]
+            moved = connection.execute(self._move, (ids, *columns), prepare=True)
             if moved.rowcount != len(streams):
                 raise UnknownAccount("an account moves that was never opened")
         for frozen, name, stream in freezes:

@@ -126,7 +126,7 @@ class UsageEvents(ReadModel):
     def __init__(self, suffix: str = "") -> None:
         super().__init__(suffix)
         self._labels: dict[tuple[str | None, ...], str] = {}
-        self._streams: dict[UUID, str] = {}
+        self._streams: dict[int, str] = {}
         self._changes = [(self.sql(statement)) for statement in (RATED, PAID, VOIDED)]
         self._copy = self.sql(COPY)
 
@@ -137,21 +137,20 @@ class UsageEvents(ReadModel):
         paid: list[tuple[Any, ...]] = []
         voided: list[tuple[Any, ...]] = []
         for position, stream, version, fact in events:
-            kind = type(fact)
-            if kind is Debited:
-                if fact.usage is not None:  # type: ignore[attr-defined]
-                    lines.append(self._line(position, stream, version, fact))  # type: ignore[arg-type]
-                elif fact.rates_usage_id is not None:  # type: ignore[attr-defined]
-                    paid.append((*_place(fact.rates_usage_id), fact.amount, fact.balance_after))  # type: ignore[attr-defined]
-            elif kind is UsageRecorded:
-                lines.append(self._line(position, stream, version, fact))  # type: ignore[arg-type]
-            elif kind is UsageVoided:
-                voided.append((*_place(fact.usage_id), position))  # type: ignore[attr-defined]
-            elif kind is UsageRated:
-                price = fact.rated  # type: ignore[attr-defined]
+            if isinstance(fact, Debited):
+                if fact.usage is not None:
+                    lines.append(self._line(position, stream, version, fact))
+                elif fact.rates_usage_id is not None:
+                    paid.append((*_place(fact.rates_usage_id), fact.amount, fact.balance_after))
+            elif isinstance(fact, UsageRecorded):
+                lines.append(self._line(position, stream, version, fact))
+            elif isinstance(fact, UsageVoided):
+                voided.append((*_place(fact.usage_id), position))
+            elif isinstance(fact, UsageRated):
+                price = fact.rated
                 rated.append(
                     (
-                        *_place(fact.usage_id),  # type: ignore[attr-defined]
+                        *_place(fact.usage_id),
                         *(price.provider_cost, price.markup, price.total, price.book),
                     )
                 )
@@ -168,14 +167,16 @@ class UsageEvents(ReadModel):
                 columns = [list(column) for column in zip(*sorted(rows), strict=True)]
                 connection.execute(statement, columns, prepare=True)
 
-    def _line(self, position: int, stream: UUID, version: int, fact: Debited | UsageRecorded) -> str:
+    def _line(
+        self, position: int, stream: UUID, version: int, fact: Debited | UsageRecorded
+    ) -> str:
         usage, rated = fact.usage, fact.rated
         assert usage is not None
         tokens = usage.tokens
         recorded = fact.recorded_at.isoformat()
         at = usage.occurred_at
         head = (
-            f"{self._streams.get(stream) or self._stream(stream)}\t{position}\t{version}\t"
+            f"{self._streams.get(stream.int) or self._stream(stream)}\t{position}\t{version}\t"
             f"{recorded if at is None else at.isoformat()}\t{recorded}\t"
             f"{_escaped(usage.event_id)}\t{self._labels_of(usage)}\t"
             f"{NULL if fact.cycle_id is None else _escaped(fact.cycle_id)}\t"
@@ -231,7 +232,7 @@ class UsageEvents(ReadModel):
     def _stream(self, stream: UUID) -> str:
         if len(self._streams) >= REMEMBERED:
             self._streams.clear()
-        text = self._streams[stream] = str(stream)
+        text = self._streams[stream.int] = str(stream)
         return text
 
 

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from operator import add
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from psycopg import Connection
 
 from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
-from projections.act import LABELS, SUMS, Labels, added, bucket_of, place_of, starts_at, storable
+from projections.act import LABELS, SUMS, Counted, Labels, added, place_of, storable
 from projections.read_model import Posted, ReadModel
 
-# The labels are the key, by a digest: together they can be larger than an index entry may be.
 TABLE = f"""
 CREATE TABLE IF NOT EXISTS {{table}} (
     stream uuid NOT NULL,               -- the account's
     bucket timestamptz NOT NULL,        -- the quarter-hour of occurred_at
-    labels uuid NOT NULL,               -- a digest of the labels
-    {", ".join(f"{label} text" for label in LABELS)},
+    labels uuid NOT NULL,               -- see usage_labels
     {", ".join(f"{column} bigint NOT NULL" for column in SUMS)},
     last_position bigint NOT NULL,
     PRIMARY KEY (stream, bucket, labels)
 ) WITH (fillfactor = 80)
 """
+# Apart, and under a digest: all labels of an act together can be larger than an index entry may
+# be, and they repeat from one quarter-hour to the next.
+LABELS_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {{table}} (
+    labels uuid PRIMARY KEY,
+    {", ".join(f"{label} text" for label in LABELS)}
+)
+"""
+NAME = f"""
+    INSERT INTO {{usage_labels}} (labels, {", ".join(LABELS)})
+    SELECT * FROM unnest(%t::uuid[], {", ".join("%b::text[]" for _ in LABELS)})
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - names of ours
 UPSERT = f"""
-    INSERT INTO {{usage_hourly}} AS now
-        (stream, bucket, labels, {", ".join(LABELS)}, {", ".join(SUMS)}, last_position)
-    SELECT * FROM unnest(%b::uuid[], %b::timestamptz[], %b::uuid[],
-        {", ".join("%b::text[]" for _ in LABELS)},
-        {", ".join("%b::bigint[]" for _ in SUMS)}, %b::bigint[])
+    INSERT INTO {{usage_hourly}} AS now (stream, bucket, labels, {", ".join(SUMS)}, last_position)
+    SELECT stream, to_timestamp(bucket * 900), labels, {", ".join(SUMS)}, last_position
+    FROM unnest(%t::uuid[], %t::bigint[], %t::uuid[],
+                {", ".join("%t::bigint[]" for _ in SUMS)}, %t::bigint[])
+         AS new (stream, bucket, labels, {", ".join(SUMS)}, last_position)
     ON CONFLICT (stream, bucket, labels) DO UPDATE SET
         {", ".join(f"{column} = now.{column} + excluded.{column}" for column in SUMS)},
         last_position = excluded.last_position
-"""
+"""  # noqa: S608 - names of ours
 REMEMBERED = 50_000
 
 
@@ -45,59 +55,68 @@ class UsageHourly(ReadModel):
 
     name = "usage_hourly"
     facts = (Debited, UsageRecorded, UsageRated, UsageVoided)
-    tables = {"usage_hourly": TABLE}
+    tables = {"usage_hourly": TABLE, "usage_labels": LABELS_TABLE}
 
     def __init__(self, suffix: str = "") -> None:
         super().__init__(suffix)
+        self._name = self.sql(NAME)
         self._upsert = self.sql(UPSERT)
-        self._digests: dict[Labels, UUID] = {}
+        self._digests: dict[Labels, str] = {}
 
     def fold(self, events: Sequence[Posted]) -> Any:
-        """(stream, bucket, labels) -> [sums, last position]."""
-        rows: dict[tuple[UUID, int, Labels], list[Any]] = {}
+        """(stream, bucket, digest of the labels) -> [sums, last position, labels]."""
+        rows: dict[tuple[int, int, str], list[Any]] = {}
+        digests = self._digests
         for position, stream, _, fact in events:
-            if type(fact) is Debited and fact.usage is None:
+            if isinstance(fact, Debited) and fact.usage is None:
                 continue  # An adjustment; or the money of a `UsageRated`, counted there.
-            key = (stream, *place_of(fact))  # type: ignore[arg-type]
-            sums = added(fact)  # type: ignore[arg-type]
+            assert isinstance(fact, Counted)
+            bucket, labels = place_of(fact)
+            key = (stream.int, bucket, digests.get(labels) or self._digest(labels))
             row = rows.get(key)
             if row is None:
-                rows[key] = [sums, position]
+                rows[key] = [added(fact), position, labels]
             else:
-                row[0] = tuple(map(add, row[0], sums))
+                row[0] = tuple(map(add, row[0], added(fact)))
                 row[1] = position
         return rows
 
     def write(self, connection: Connection, changes: Any) -> None:
-        """Add to the rows that are there, and insert the others, in the order of their keys."""
-        keyed = sorted(
-            ((stream, bucket, self._digest(labels)), labels, row)
-            for (stream, bucket, labels), row in changes.items()
-        )
-        streams, buckets, digests = zip(*(key for key, _, _ in keyed), strict=True)
-        labels = zip(*(labels for _, labels, _ in keyed), strict=True)
-        sums = zip(*(row[0] for _, _, row in keyed), strict=True)
+        """Name labels that are new, then add to the rows that are there and insert the others,
+        in the order of their keys."""
+        rows = sorted(changes.items())
+        named = {digest: row[2] for (_, _, digest), row in rows}
+        order = sorted(named)
+        labels = [
+            [None if label is None else storable(label) for label in column]
+            for column in zip(*map(named.__getitem__, order), strict=True)
+        ]
+        connection.execute(self._name, (_array(order), *labels), prepare=True)
+        streams, buckets, digests = zip(*(key for key, _ in rows), strict=True)
+        hexadecimal = {stream: f"{stream:032x}" for stream in set(streams)}
         connection.execute(
             self._upsert,
             (
-                list(streams),
-                [starts_at(bucket) for bucket in buckets],
-                list(digests),
-                *([None if text is None else storable(text) for text in c] for c in labels),
-                *(list(column) for column in sums),
-                [row[1] for _, _, row in keyed],
+                _array(map(hexadecimal.__getitem__, streams)),
+                _array(map(str, buckets)),
+                _array(digests),
+                *(
+                    _array(map(str, column))
+                    for column in zip(*(r[0] for _, r in rows), strict=True)
+                ),
+                _array(str(row[1]) for _, row in rows),
             ),
             prepare=True,
         )
 
-    def _digest(self, labels: Labels) -> UUID:
-        digest = self._digests.get(labels)
-        if digest is None:
-            if len(self._digests) >= REMEMBERED:
-                self._digests.clear()
-            digest = UUID(bytes=sha256(msgspec.json.encode(labels)).digest()[:16])
-            self._digests[labels] = digest
+    def _digest(self, labels: Labels) -> str:
+        if len(self._digests) >= REMEMBERED:
+            self._digests.clear()
+        digest = sha256(msgspec.json.encode(labels)).hexdigest()[:32]
+        self._digests[labels] = digest
         return digest
 
 
-__all__ = ["UsageHourly", "bucket_of"]
+def _array(items: Iterable[str]) -> str:
+    # As text: joined in one go, where a binary array costs psycopg a call an item.
+    return "{" + ",".join(items) + "}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, Connection
 
 from domain.workspace import WorkspaceCreated
+from projections.act import storable
 from projections.read_model import Posted, ReadModel
 
 TABLE = """
@@ -36,7 +37,7 @@ class Workspaces(ReadModel):
     def fold(self, events: Sequence[Posted]) -> Any:
         """Rows to insert."""
         return [
-            (fact.workspace_id, fact.name, fact.timezone, fact.recorded_at, position)
+            (fact.workspace_id, storable(fact.name), fact.timezone, fact.recorded_at, position)
             for position, _, _, fact in events
             if isinstance(fact, WorkspaceCreated)
         ]
@@ -72,4 +73,6 @@ async def tenants(
 ) -> list[Tenant]:
     """Workspaces in the order of their ids, beginning after one."""
     query = f"{SELECT} WHERE workspace_id > %s ORDER BY workspace_id LIMIT %s".encode()
-    return [Tenant(*row) for row in await (await connection.execute(query, (after, limit))).fetchall()]
+    return [
+        Tenant(*row) for row in await (await connection.execute(query, (after, limit))).fetchall()
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from domain.catalogue import Catalogue, Meter, OAuthTerms, Plan, read_catalogue
+from domain.catalogue import Catalogue, Meter, OAuthTerms, Plan, PriceTerms, read_catalogue
 from domain.errors import InvalidCatalogue
 from domain.money import parse_usd
 from domain.price_book import PriceEntry
@@ -84,6 +85,7 @@ def price_entries(catalogue: Catalogue) -> tuple[PriceEntry, ...]:
     """
     if catalogue.price_book is None:
         return ()
+    starts_at(catalogue.price_book)
     entries = []
     for model, prices in catalogue.price_book.per_million_usd.items():
         loc = ("price_book", "per_million_usd", model)
@@ -95,6 +97,22 @@ def price_entries(catalogue: Catalogue) -> tuple[PriceEntry, ...]:
             raise InvalidCatalogue(loc, "a price cannot be negative")
         entries.append(PriceEntry(model, given, cached, output, provider_of(model)))
     return tuple(entries)
+
+
+def starts_at(terms: PriceTerms) -> datetime:
+    """From when the shipped prices are in force, UTC.
+
+    :raises InvalidCatalogue: not a time with an offset.
+    """
+    try:
+        moment = datetime.fromisoformat(terms.effective_from)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidCatalogue(
+            ("price_book", "effective_from"), "is no time such as 2026-01-01T00:00:00Z"
+        ) from None
 
 
 def provider_of(model: str) -> str:

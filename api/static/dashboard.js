@@ -32,6 +32,16 @@ function showCharge(html) {
   chart.soon(1500);
 }
 
+/** More came at once than a page holds: the newest page takes the place of the list. */
+function showCharges(html) {
+  const body = byId("charges");
+  body.replaceChildren(fragment(html));
+  htmx.process(body);
+  offerOlder(body.rows[body.rows.length - 1], true);
+  byId("no-charges").hidden = true;
+  chart.soon(1500);
+}
+
 /** A page that stays open for days stays small; what falls off is older, and can be fetched. */
 function trim() {
   const rows = byId("charges").rows;
@@ -71,6 +81,7 @@ function follow(live) {
   const source = new EventSource(`${live.dataset.url}?after=${live.dataset.after}`);
   source.addEventListener("open", () => say("open", "Live"));
   source.addEventListener("charge", (event) => showCharge(event.data));
+  source.addEventListener("charges", (event) => showCharges(event.data));
   source.addEventListener("balance", (event) => showBalance(event.data));
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED) {

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from domain.account_facts import AllowanceGranted, CreditAccountOpened, SpendPolicySet
+from domain.account_facts import CreditAccountOpened, SpendPolicySet
+from domain.allowance_facts import AllowanceGranted
 from domain.catalogue import Catalogue, read_catalogue
 from domain.commands import Book
 from domain.credit_account import CreditAccount

@@ -1,0 +1,355 @@
+"""`/v1/admin/workspaces/{id}`: what administrators do to one account. Every act is an event."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.amounts import micros
+from api.call import Call, enter, parse, read_body
+from api.idempotency import Answer, once
+from api.openapi import documented
+from domain.account_facts import Credited, CreditsReversed, Debited
+from domain.errors import InvalidInput
+from domain.money import usd
+from domain.usage import Label
+from domain.wallet import Category
+
+router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
+
+Text = Annotated[str, Meta(min_length=1, max_length=1000)]
+Instant = Annotated[datetime, Meta(tz=True)]
+Freeze = Literal["chargeback", "admin", "fraud"]
+KINDS: tuple[Freeze, ...] = ("chargeback", "admin", "fraud")
+
+
+class NewCredit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Credits to give: a grant. Lower priorities are spent first."""
+
+    amount_usd: Decimal
+    category: Category = "promotional"
+    priority: Annotated[int, Meta(ge=0, le=100)] = 50
+    expires_at: Instant | None = None
+    reason: Text | None = None
+    ticket_ref: Label | None = None
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """The grant that was opened, and the balance behind it."""
+
+    grant_id: str
+    workspace_id: str
+    amount_micros: int
+    amount_usd: Decimal
+    category: Category
+    priority: int
+    expires_at: datetime | None
+    reason: str | None
+    ticket_ref: str | None
+    balance_micros: int
+    balance_usd: Decimal
+    duplicate: bool
+
+
+class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A correction by adding; negative takes away, and may leave debt."""
+
+    amount_usd: Decimal
+    reason: Text
+    ticket_ref: Label | None = None
+
+
+class Adjusted(msgspec.Struct, frozen=True):
+    """The correction and the balance behind it."""
+
+    workspace_id: str
+    amount_micros: int
+    amount_usd: Decimal
+    balance_micros: int
+    balance_usd: Decimal
+
+
+class Refund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A payment, made elsewhere and recorded by its reference, that was given back."""
+
+    payment_attempt_id: Label
+    amount_usd: Decimal
+    ticket_ref: Label | None = None
+
+
+class Refunded(msgspec.Struct, frozen=True):
+    """What was taken back, from which grants; the rest became debt."""
+
+    reversal_id: str
+    payment_attempt_id: str
+    amount_micros: int
+    amount_usd: Decimal
+    grants: dict[str, int]
+    balance_micros: int
+    balance_usd: Decimal
+
+
+class Freezing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why: `chargeback`, `admin` or `fraud`; any other text is a note."""
+
+    reason: Text | None = None
+    ticket_ref: Label | None = None
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    """Whether the account may spend, and every reason why not."""
+
+    workspace_id: str
+    is_frozen: bool
+    frozen: bool
+    freeze_reasons: list[str]
+    balance_micros: int
+    balance_usd: Decimal
+
+
+_credit = msgspec.json.Decoder(NewCredit)
+_adjustment = msgspec.json.Decoder(Adjustment)
+_refund = msgspec.json.Decoder(Refund)
+_freezing = msgspec.json.Decoder(Freezing)
+
+
+@router.post(
+    "/credits",
+    **documented(
+        "Give credits",
+        "admin",
+        body=NewCredit,
+        answers={201: Granted},
+        examples={"welcome": {"amount_usd": 5, "priority": 10, "reason": "welcome"}},
+        keyed=True,
+        of="path",
+    ),
+)
+async def credit(request: Request) -> Response:
+    """Opens a grant, without a payment."""
+    call = await enter(request, "admin", "path")
+    body = await read_body(request)
+    asked = parse(_credit, body)
+    amount = micros(asked.amount_usd, "amount_usd", digits=6)
+    expires_at = None if asked.expires_at is None else _utc(asked.expires_at, "expires_at")
+    if amount <= 0:
+        raise InvalidInput(("amount_usd",), "must be positive; take away with an adjustment")
+
+    async def act(key: str) -> Answer:
+        done = await call.house.ledger.grant(
+            call.workspace_id,
+            amount,
+            key,
+            await call.context(),
+            category=asked.category,
+            priority=asked.priority,
+            expires_at=expires_at,
+            reason=asked.reason,
+            ticket_ref=asked.ticket_ref,
+        )
+        return Answer(
+            Granted(
+                done.grant_id or "",
+                call.workspace_id,
+                amount,
+                usd(amount),
+                asked.category,
+                asked.priority,
+                expires_at,
+                asked.reason,
+                asked.ticket_ref,
+                done.balance,
+                usd(done.balance),
+                done.duplicate,
+            ),
+            done.position,
+            201,
+        )
+
+    return await once(call, body, act, required=True)
+
+
+@router.post(
+    "/adjustments",
+    **documented(
+        "Correct a balance",
+        "admin",
+        body=Adjustment,
+        answers={201: Adjusted},
+        examples={"goodwill": {"amount_usd": "-3.50", "reason": "double credit"}},
+        keyed=True,
+        of="path",
+    ),
+)
+async def adjust(request: Request) -> Response:
+    """Adds to the balance, or takes away; history stays as it is."""
+    call = await enter(request, "admin", "path")
+    body = await read_body(request)
+    asked = parse(_adjustment, body)
+    amount = micros(asked.amount_usd, "amount_usd", digits=6)
+
+    async def act(key: str) -> Answer:
+        done = await call.house.ledger.adjust(
+            call.workspace_id,
+            amount,
+            key,
+            asked.reason,
+            asked.ticket_ref or "",
+            await call.context(),
+        )
+        fact = done.facts[-1].fact
+        assert isinstance(fact, Credited | Debited)
+        return Answer(
+            Adjusted(
+                call.workspace_id,
+                amount,
+                usd(amount),
+                fact.balance_after,
+                usd(fact.balance_after),
+            ),
+            done.position,
+            201,
+        )
+
+    return await once(call, body, act, required=True)
+
+
+@router.post(
+    "/refunds",
+    **documented(
+        "Take back a payment's credits",
+        "admin",
+        body=Refund,
+        answers={201: Refunded},
+        examples={"full": {"payment_attempt_id": "pay_…", "amount_usd": 20, "ticket_ref": "T-9"}},
+        keyed=True,
+        of="path",
+    ),
+)
+async def refund(request: Request) -> Response:
+    """For payments recorded by `payment_ref`: its own grant first, then others, then debt."""
+    call = await enter(request, "admin", "path")
+    body = await read_body(request)
+    asked = parse(_refund, body)
+    amount = micros(asked.amount_usd, "amount_usd", digits=2)
+    if amount <= 0:
+        raise InvalidInput(("amount_usd",), "must be positive")
+
+    async def act(key: str) -> Answer:
+        done = await call.house.ledger.reverse(
+            call.workspace_id,
+            asked.payment_attempt_id,
+            amount,
+            "refund",
+            key,
+            await call.context(),
+            ticket_ref=asked.ticket_ref,
+        )
+        fact = done.facts[-1].fact
+        assert isinstance(fact, CreditsReversed)
+        return Answer(
+            Refunded(
+                fact.reversal_id,
+                fact.payment_attempt_id,
+                fact.amount,
+                usd(fact.amount),
+                fact.grants,
+                fact.balance_after,
+                usd(fact.balance_after),
+            ),
+            done.position,
+            201,
+        )
+
+    return await once(call, body, act, required=True)
+
+
+@router.post(
+    "/freeze",
+    **documented(
+        "Stop an account from spending",
+        "admin",
+        body=Freezing,
+        optional_body=True,
+        answers={200: Frozen},
+        examples={"fraud": {"reason": "fraud", "ticket_ref": "T-3"}},
+        keyed=False,
+        of="path",
+    ),
+)
+async def freeze(request: Request) -> Response:
+    """Usage is refused with 402 until every reason is lifted; billing and reading go on."""
+    call = await enter(request, "admin", "path")
+    body = await read_body(request)
+    asked = parse(_freezing, body or b"{}")
+    kind, note = _kind_and_note(asked)
+
+    async def act(_: str) -> Answer:
+        ref = asked.ticket_ref or "admin"
+        done = await call.house.ledger.freeze(
+            call.workspace_id, kind or "admin", ref, note, await call.context()
+        )
+        return Answer(await _state(call), done.position)
+
+    return await once(call, body, act)
+
+
+@router.post(
+    "/unfreeze",
+    **documented(
+        "Let an account spend again",
+        "admin",
+        body=Freezing,
+        optional_body=True,
+        answers={200: Frozen},
+        examples={"all": {"reason": "customer called", "ticket_ref": "T-3"}},
+        keyed=False,
+        of="path",
+    ),
+)
+async def unfreeze(request: Request) -> Response:
+    """One of the three reasons lifts that kind; no reason, or any other text, lifts all."""
+    call = await enter(request, "admin", "path")
+    body = await read_body(request)
+    asked = parse(_freezing, body or b"{}")
+    kind, note = _kind_and_note(asked)
+
+    async def act(_: str) -> Answer:
+        done = await call.house.ledger.unfreeze(
+            call.workspace_id, kind, asked.ticket_ref or "", note, await call.context()
+        )
+        return Answer(await _state(call), done.position)
+
+    return await once(call, body, act)
+
+
+def _kind_and_note(asked: Freezing) -> tuple[Freeze | None, str | None]:
+    if asked.reason in KINDS:
+        return asked.reason, None
+    return None, asked.reason
+
+
+async def _state(call: Call) -> Frozen:
+    account = await call.house.ledger.account(call.workspace_id)
+    return Frozen(
+        call.workspace_id,
+        account.is_frozen,
+        account.is_frozen,
+        [reason for reason, _ in account.freezes],
+        account.balance,
+        usd(account.balance),
+    )
+
+
+def _utc(moment: datetime, name: str) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput((name,), "must be within the years 1 to 9999 in UTC") from None

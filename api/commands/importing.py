@@ -1,0 +1,134 @@
+"""`daybook import`: a trace of real calls, through the HTTP API."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from api.client import Api
+from api.commands.options import Data, Json, fail, instant
+from api.deployment import state_folder
+from api.importing import Import, Tally, shift_of, tenants
+from api.notes import Notes
+from api.plain import plain_errors
+from api.trace import read_trace
+from domain.money import usd
+
+SHOWN = 5
+
+
+@plain_errors()
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="A CSV of TIMESTAMP,ContextTokens,GeneratedTokens (UTC).")
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="DAYBOOK_URL", help="The API. Default: that of the last run."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="DAYBOOK_KEY", help="An admin service key. Default: the last run's."),
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=instant,
+            metavar="INSTANT",
+            help="When the first call happens. Default: midnight UTC, 7 days before the import.",
+        ),
+    ] = None,
+    occurred_at: Annotated[
+        str, typer.Option(help="shifted, or original (for a ledger on a test clock).")
+    ] = "shifted",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N calls.")] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Compare the debits with the file and the price book.")
+    ] = True,
+    json_: Json = False,
+    data: Data = None,
+) -> None:
+    """Load a trace over 50 workspaces, by a seeded rule. Run it again at any time: it adds only
+    what is missing, so a run that was killed is finished by the next one."""
+    if occurred_at not in ("shifted", "original"):
+        fail("--occurred-at is shifted or original.", 2)
+    state = state_folder(data)
+    url, key = _where(state, url, key)
+    trace = read_trace(file, limit=limit)
+    with Api(url, key) as api:
+        theirs = tenants(api)
+        if occurred_at == "original":
+            shift = timedelta(0)
+        else:
+            shift = shift_of(trace, Notes(state / "imports.json"), theirs, api.now(), start)
+        work = Import(api, trace, shift, theirs.ids)
+        with _progress() as progress:
+            task = progress.add_task(f"{len(trace.calls):,} calls", total=len(trace.calls))
+            tally = work.run(lambda done: progress.advance(task, done))
+    _report(tally, len(trace.calls), verify, json_)
+
+
+def _where(state: Path, url: str | None, key: str | None) -> tuple[str, str]:
+    """The address and key that were given, else those of the last run on the state folder."""
+    last = Notes(state / "last.json").read()
+    own = Notes(state / str(last.get("notes", ""))).read()
+    url = url or last.get("url")
+    # The remembered key is for the remembered deployment only: it is sent to nobody else.
+    if key is None and url == last.get("url"):
+        key = own.get("admin_key")
+    if not url:
+        fail(f"no Daybook has run on {state}: start scripts/run, or give --url and --key.")
+    if not key:
+        fail("an admin service key is needed: give --key or DAYBOOK_KEY.")
+    return url, key
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _report(tally: Tally, calls: int, verify: bool, json_: bool) -> None:
+    equal = tally.debits == tally.expected
+    if json_:
+        result = {
+            "calls": calls,
+            "new": tally.new,
+            "already_there": tally.known,
+            "refused": len(tally.refused),
+            "debits_micros": tally.debits,
+            "computed_micros": tally.expected,
+            "equal": equal,
+        }
+        print(json.dumps(result))
+    else:
+        print(f"{calls:,} calls: {tally.new:,} new, {tally.known:,} already there")
+        print(f"debits    {usd(tally.debits)} USD")
+        if verify:
+            print(f"computed  {usd(tally.expected)} USD, from the file and the price book")
+    if tally.refused:
+        for line in tally.refused[:SHOWN]:
+            typer.echo(f"daybook: {line}", err=True)
+        hint = ""
+        if any("usage_event_conflict" in line for line in tally.refused):
+            hint = ": the file was imported with another --start or --occurred-at"
+        fail(f"{len(tally.refused):,} calls were refused{hint}.")
+    if verify and not equal:
+        fail(f"the debits differ by {tally.debits - tally.expected} µ from what was computed.")
