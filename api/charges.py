@@ -1,23 +1,24 @@
-"""Charges as the page lists them: one line each, newest first."""
+"""Charges as the page lists them: one line each, in the order in which they were recorded."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 from psycopg import AsyncConnection
 
-from domain.identity import account_id, usage_id
+from projections import usage_history
+from projections.usage_history import ItemisedAct
 
-PAGE = 25
-POSITION = re.compile(r"[0-9]{1,18}")
+PAGE: Final = 25
+POSITION: Final = re.compile(r"[0-9]{1,18}")
 
 
 class Charge(NamedTuple):
-    """One metered act as a line. ``charged`` is what the customer pays for it, in µ;
-    ``changed_at`` the position of the act, or of its void."""
+    """One metered act as a line. ``charged`` is what the customer pays for it, in µ, the part
+    that is invoiced later included; ``changed_at`` the position of the act, or of its void."""
 
     usage_id: str
     position: int
@@ -39,48 +40,47 @@ def position_of(request: Request, name: str) -> int | None:
     return int(text) if POSITION.fullmatch(text) else None
 
 
-COLUMNS = """position, version, occurred_at, meter, llm_model, input_tokens, output_tokens,
-    included_units, overage_units, absorbed_units, wallet, overage, external, absorbed, is_unrated,
-    late, voided_at"""
-
-
 async def page(
     connection: AsyncConnection[Any], workspace_id: str, before: int | None
-) -> list[Charge]:
-    """The newest charges before a position: one more than a page holds, if there are more."""
-    cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM usage_events WHERE stream = %s AND position < %s ORDER BY position DESC LIMIT %s".encode(),
-        (account_id(workspace_id), before or 2**62, PAGE + 1),
-    )
-    return [_charge(workspace_id, row) for row in await cursor.fetchall()]
+) -> tuple[list[Charge], int | None]:
+    """The newest charges below a position, newest first; and where the next page begins, or
+    None if there is none."""
+    acts = await usage_history.page(connection, workspace_id, before=before, limit=PAGE + 1)
+    listed = [_line(act) for act in acts[:PAGE]]
+    return listed, listed[-1].position if len(acts) > PAGE else None
 
 
 async def since(connection: AsyncConnection[Any], workspace_id: str, position: int) -> list[Charge]:
-    """What came or was voided after a position: at most the newest page of it."""
-    cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM usage_events WHERE stream = %s ORDER BY position DESC LIMIT %s".encode(),
-        (account_id(workspace_id), PAGE),
+    """What of the newest page came, or was voided, after a position; newest first."""
+    acts = await usage_history.latest(connection, workspace_id, PAGE)
+    return [line for act in acts if (line := _line(act)).changed_at > position]
+
+
+def paid_by(act: ItemisedAct) -> str:
+    """Who paid for an act, in words."""
+    parts = (
+        ("Credit", act.wallet),
+        (f"{act.included_units:,} included", act.included_units),
+        (f"{act.overage_units:,} overage", act.overage_units or act.overage),
+        ("Own provider account", act.external),
+        ("Absorbed", act.absorbed or act.absorbed_units),
     )
-    rows = [_charge(workspace_id, row) for row in await cursor.fetchall()]
-    return [row for row in rows if row.changed_at > position]
+    words = [words for words, amount in parts if amount]
+    return " + ".join(words) or ("Not yet priced" if act.is_unrated else "Nothing to pay")
 
 
-def _charge(workspace_id: str, row: tuple[Any, ...]) -> Charge:
-    (position, version, at, meter, model, tokens_in, tokens_out, included, over_units, absorbed_units,
-     wallet, overage, external, absorbed, unrated, late, voided_at) = row
-    sources = []
-    if wallet:
-        sources.append("Credit")
-    if included:
-        sources.append(f"{included:,} included")
-    if over_units or overage:
-        sources.append(f"{over_units:,} overage")
-    if external:
-        sources.append("Own provider account")
-    if absorbed or absorbed_units:
-        sources.append("Absorbed")
-    paid = " + ".join(sources) or ("Not yet priced" if unrated else "Nothing to pay")
+def _line(act: ItemisedAct) -> Charge:
     return Charge(
-        usage_id(account_id(workspace_id), version), position, max(position, voided_at or 0), at, meter, model,
-        tokens_in, tokens_out, paid, wallet + overage, voided_at is not None, late,
+        usage_id=act.usage_id,
+        position=act.position,
+        changed_at=max(act.position, act.voided_at or 0),
+        at=act.occurred_at,
+        meter=act.meter,
+        model=act.llm_model,
+        input_tokens=act.input_tokens,
+        output_tokens=act.output_tokens,
+        paid_by=paid_by(act),
+        charged=act.wallet + act.overage,
+        is_voided=act.is_voided,
+        late=act.late,
     )

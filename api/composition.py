@@ -55,6 +55,11 @@ class Included:
     granted: int
     remaining: int
 
+    @property
+    def width(self) -> int:
+        """What is left, in thousandths of the whole."""
+        return self.remaining * BAR // self.granted if self.granted else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Composition:

@@ -5,8 +5,6 @@ Pages work without scripting; with it, parts are fetched (htmx) and figures are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,12 +15,13 @@ from starlette.responses import Response
 
 from api import charges, live, pages, session
 from api.charges import Charge
-from api.composition import compose, grant_name
+from api.composition import grant_name
 from api.explanation import Explanation, explain
 from api.house import House
 from api.page_route import PageRoute
 from api.refusals import Unauthenticated
 from api.usage_by_day import usage_by_day
+from api.watch import Tenant, Watch, standing
 from domain.commands import Stream
 from domain.credit_account import CreditAccount
 from domain.errors import Forbidden, NotFound
@@ -40,16 +39,7 @@ def mount(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """The workspace that a page is about. Times are shown in its ``zone``."""
-
-    id: str
-    name: str
-    zone: ZoneInfo
-
-
-# -- who looks --------------------------------------------------------------------------------------
+# -- who looks ------------------------------------------------------------------------------------
 
 
 @router.get("/")
@@ -110,7 +100,7 @@ async def end(request: Request) -> Response:
     return onward
 
 
-# -- one workspace ----------------------------------------------------------------------------------
+# -- one workspace --------------------------------------------------------------------------------
 
 
 @router.get("/w/{workspace_id}")
@@ -120,7 +110,7 @@ async def workspace(request: Request, workspace_id: str) -> Response:
     listed, older = await _charges(house, workspace_id, charges.position_of(request, "before"))
     return pages.page(
         "workspace.html",
-        **await _balance(house, account, tenant),
+        **await standing(house, account, tenant),
         charges=listed,
         older=older,
         after=max((charge.position for charge in listed), default=0),
@@ -132,7 +122,7 @@ async def workspace(request: Request, workspace_id: str) -> Response:
 async def balance(request: Request, workspace_id: str) -> Response:
     """The balance and its banners, as the live feed sends them."""
     house, account, tenant = await _enter(request, workspace_id)
-    return _part("_standing.html", **await _balance(house, account, tenant))
+    return _part("_standing.html", **await standing(house, account, tenant))
 
 
 @router.get("/w/{workspace_id}/charges")
@@ -201,49 +191,7 @@ async def follow(request: Request, workspace_id: str) -> Response:
     )
 
 
-class Watch:
-    """What one open page has seen of its workspace, and what is new to it."""
-
-    def __init__(self, house: House, tenant: Tenant, position: int) -> None:
-        self._house = house
-        self._tenant = tenant
-        self._position = position
-        self._balance_at: int | None = None
-
-    async def look(self) -> Sequence[live.Event]:
-        """Charges since the last look, oldest first, then the balance if it moved.
-
-        Where more than one page of charges came, the newest page replaces the list.
-        """
-        async with self._house.pool.connection() as connection:
-            rows = await charges.since(connection, self._tenant.id, self._position)
-            moved = await balances.balance(connection, self._tenant.id)
-        events: list[live.Event] = []
-        if rows:
-            self._position = max(row.changed_at for row in rows)
-            currency = moved.currency if moved else "usd"
-            events = self._rows(rows, currency)
-        if moved is not None and moved.last_position != self._balance_at:
-            self._balance_at = moved.last_position
-            account = await self._house.ledger.account(self._tenant.id)
-            standing = await _balance(self._house, account, self._tenant)
-            events.append(live.Event("balance", pages.fragment("_standing.html", **standing)))
-        return events
-
-    def _rows(self, rows: list[Charge], currency: str) -> list[live.Event]:
-        common = {"workspace": self._tenant, "currency": currency}
-        if len(rows) == charges.PAGE:
-            list_ = pages.fragment("_charges.html", charges=rows, older=rows[-1].position, **common)
-            return [live.Event("charges", list_, str(self._position))]
-        return [
-            live.Event(
-                "charge", pages.fragment("_charge.html", charge=row, **common), str(row.changed_at)
-            )
-            for row in sorted(rows, key=lambda row: row.changed_at)
-        ]
-
-
-# -- what the pages are made of ---------------------------------------------------------------------
+# -- what the pages are made of -------------------------------------------------------------------
 
 
 async def _enter(request: Request, workspace_id: str) -> tuple[House, CreditAccount, Tenant]:
@@ -259,22 +207,11 @@ async def _enter(request: Request, workspace_id: str) -> tuple[House, CreditAcco
     return house, account, Tenant(workspace_id, found.name or workspace_id, zone)
 
 
-async def _balance(house: House, account: CreditAccount, tenant: Tenant) -> dict[str, Any]:
-    return {
-        "workspace": tenant,
-        "account": await compose(house.ledger.book, account),
-        "now": await house.clock.now(),
-    }
-
-
 async def _charges(
     house: House, workspace_id: str, before: int | None
 ) -> tuple[list[Charge], int | None]:
     async with house.pool.connection() as connection:
-        listed = await charges.page(connection, workspace_id, before)
-    if len(listed) <= charges.PAGE:
-        return listed, None
-    return listed[: charges.PAGE], listed[charges.PAGE - 1].position
+        return await charges.page(connection, workspace_id, before)
 
 
 async def _prices_from(house: House, found: Explanation) -> Any:
@@ -306,7 +243,9 @@ def _feed(app: FastAPI) -> live.Feed:
     """The process's one feed, made when the first page goes live."""
     if not hasattr(app.state, "live"):
         house: House = app.state.house
-        app.state.live = live.Feed(house.settings.database.conninfo(application_name="daybook live"))
+        app.state.live = live.Feed(
+            house.settings.database.conninfo(application_name="daybook live")
+        )
     feed: live.Feed = app.state.live
     return feed
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from uuid import UUID
 
-from domain.account_facts import Debited, Draw, UsageRecorded, UsageVoided
+from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
 from domain.commands import Book
 from domain.facts import Recorded
 from domain.identity import account_id, parse_usage_id
@@ -104,10 +105,13 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
     if not isinstance(act, Debited | UsageRecorded) or act.usage is None:
         return None
     usage, occurred_at = act.usage, act.usage.occurred_at or act.recorded_at
-    if isinstance(act, UsageRecorded) and act.rated is None:
-        recorded, position = await _paid_later(book, recorded, position, usage_id)
-        assert isinstance(recorded.fact, Debited | UsageRecorded)
-        act = recorded.fact
+    rated = act.rated
+    if rated is None:
+        rated, paid = await _priced_later(book, place[0], usage_id)
+        if paid is not None:
+            recorded, position = paid
+            assert isinstance(recorded.fact, Debited)
+            act = recorded.fact
     charged, after = await _wallet_move(book, recorded)
     voided = await book.find_cause(place[0], f"void:{usage_id}")
     void = voided[0].fact if voided else None
@@ -125,7 +129,7 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
         draws=act.draws,
         units=act.units,
         late=act.late,
-        formula=formula(usage.tokens, act.rated) if act.rated else None,
+        formula=formula(usage.tokens, rated) if rated else None,
         charged=charged,
         balance_before=after + charged,
         balance_after=after,
@@ -151,14 +155,14 @@ def formula(tokens: Tokens, rated: Rated) -> Formula:
     )
 
 
-async def _paid_later(
-    book: Book, recorded: Recorded, position: int, usage_id: str
-) -> tuple[Recorded, int]:
-    """The debit of an act that had no price when it was recorded, if one has followed."""
-    return await book.find_cause(recorded.originator_id, f"rated_debit:{usage_id}") or (
-        recorded,
-        position,
-    )
+async def _priced_later(
+    book: Book, stream: UUID, usage_id: str
+) -> tuple[Rated | None, tuple[Recorded, int] | None]:
+    """The price that an act got after it was recorded, and the debit that followed, if any."""
+    found = await book.find_cause(stream, f"rating:{usage_id}")
+    if found is None or not isinstance(found[0].fact, UsageRated):
+        return None, None
+    return found[0].fact.rated, await book.find_cause(stream, f"rated_debit:{usage_id}")
 
 
 async def _wallet_move(book: Book, recorded: Recorded) -> tuple[int, int]:

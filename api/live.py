@@ -12,12 +12,18 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 import psycopg
+import structlog
+
+from api.problems import UNREACHABLE
+from domain.errors import TryAgain
 
 CHANNEL: Final = "posted"
 HEARTBEAT_S: Final = 15.0
 GAP_S: Final = 0.04
 """The shortest time between two looks of one stream, so that a busy workspace costs 25 a second."""
 RECONNECT_S: Final = 0.5
+
+log = structlog.get_logger("daybook")
 
 
 class Event(NamedTuple):
@@ -93,7 +99,9 @@ class Feed:
             await asyncio.sleep(RECONNECT_S)
 
 
-async def stream(feed: Feed, look: Look, may_stay: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+async def stream(
+    feed: Feed, look: Look, may_stay: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
     """Server-sent events until the client goes, the feed closes, or ``may_stay`` says no.
 
     Looks at once, whenever something was posted, and with each heartbeat, so that a lost
@@ -103,7 +111,12 @@ async def stream(feed: Feed, look: Look, may_stay: Callable[[], Awaitable[bool]]
     with feed.watch() as news:
         while not feed.is_closed:
             news.clear()
-            for event in await look():
+            try:
+                events = await look()
+            except (TryAgain, *UNREACHABLE) as error:
+                log.warning("live_stream_ended", error=type(error).__name__)
+                return  # The client comes back by itself, and resumes where it was.
+            for event in events:
                 yield event.encode()
             await asyncio.sleep(GAP_S)
             try:

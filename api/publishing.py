@@ -22,18 +22,14 @@ from api.openapi import documented
 from api.reads import newest_position, reached
 from domain.errors import InvalidInput
 from domain.facts import Context
-from domain.identity import usage_id
 from domain.price_book import PriceEntry
 from domain.usage import Label
+from projections import usage_history
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 ENTRIES_MAX = 10_000
-UNRATED = """
-    SELECT w.workspace_id, u.stream, u.version, u.position FROM usage_events u
-    JOIN balances w ON w.stream = u.stream
-    WHERE u.is_unrated AND u.position > %s ORDER BY u.position LIMIT 500
-"""
+UNRATED_MAX = 100_000
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,16 +160,12 @@ async def rate_unrated(call: Call, context: Context) -> int:
     """Price what was recorded without a price, where there is one now; says how many."""
     house = call.house
     await reached(house, await newest_position(house), ("usage_events", "balances"))
-    rated = after = 0
-    while True:
-        async with house.pool.connection() as connection:
-            rows = await (await connection.execute(UNRATED, (after,))).fetchall()
-        for workspace_id, stream, version, position in rows:
-            act = usage_id(stream, version)
-            rated += await house.ledger.rate_unrated(workspace_id, act, context)
-            after = position
-        if not rows:
-            return rated
+    async with house.pool.connection() as connection:
+        waiting = await usage_history.unrated(connection, limit=UNRATED_MAX)
+    rated = 0
+    for workspace_id, act in waiting:
+        rated += await house.ledger.rate_unrated(workspace_id, act, context)
+    return rated
 
 
 def _entry(index: int, price: Price) -> PriceEntry:

@@ -118,6 +118,13 @@ def days_of(request: Request, zone: ZoneInfo) -> tuple[datetime | None, datetime
     return first, last
 
 
+def dates_of(request: Request) -> tuple[date | None, date | None]:
+    """The query's dates as they are, both inclusive; see `days_of`."""
+    start = _date_of(request, "start_date", "from_date")
+    end = _date_of(request, "end_date", "to_date")
+    return start and start[1], end and end[1]
+
+
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 

@@ -21,7 +21,7 @@ FORM_MAX: Final = 4_096  # bytes
 
 
 async def viewer(request: Request, workspace_id: str | None = None) -> Caller:
-    """Whoever signed in, provided that the key may read billing, and this workspace if one is named.
+    """Whoever signed in, if the key may read billing: of this workspace, where one is named.
 
     :raises Unauthenticated: nobody did, or the key was revoked meanwhile.
     :raises Forbidden: the key lacks the scope.

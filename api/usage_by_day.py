@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, time, UTC
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
-from domain.identity import account_id
 
-DAYS = 30
-MODELS_MAX = 6
+from projections import usage_report
+from projections.usage_report import DaySums
+
+DAYS: Final = 30
+MODELS_MAX: Final = 6
 """The chart has a colour for each of these, and one for all others together."""
 
 
 async def usage_by_day(
     connection: AsyncConnection[Any], workspace_id: str, zone: ZoneInfo, now: datetime
 ) -> dict[str, Any]:
-    """The last thirty days in a time zone: ``days`` oldest first, and for each model, the
-    dearest first, its µ on each of them; ``calls`` and ``timezone`` beside."""
+    """The last thirty days in a time zone, as `stack` gives them."""
     today = now.astimezone(zone).date()
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    begin = datetime.combine(days[0], time(), zone)
-    cursor = await connection.execute(
-        b"""SELECT (bucket AT TIME ZONE %s::text)::date, coalesce(llm_model, meter), sum(total_cost)::bigint, sum(request_count)::bigint
-        FROM usage_hourly JOIN usage_labels USING (labels) WHERE stream = %s AND bucket >= %s GROUP BY 1, 2""",
-        (zone.key, account_id(workspace_id), begin),
+    sums = await usage_report.by_day_and_model(
+        connection, workspace_id, days[0], days[-1], zone.key
     )
-    rows = await cursor.fetchall()
-    return stack(days, rows) | {"timezone": zone.key}
+    return stack(days, sums)
 
 
-def stack(days, rows):
+def stack(days: Sequence[date], sums: Iterable[DaySums]) -> dict[str, Any]:
+    """``days`` as they come; ``models``, the dearest first, each with its µ on every day, the
+    cheaper ones together as one; ``calls`` in all."""
     place = {day: index for index, day in enumerate(days)}
     by_model: dict[str, list[int]] = {}
     calls = 0
-    for day, model, micros, count in rows:
-        if day in place:
-            by_model.setdefault(model, [0] * len(days))[place[day]] += micros
-            calls += count
+    for row in sums:
+        micros = by_model.setdefault(row.llm_model or "no model", [0] * len(days))
+        micros[place[row.day]] += row.total_cost
+        calls += row.request_count
     ordered = sorted(by_model.items(), key=lambda item: (-sum(item[1]), item[0]))
     shown, rest = ordered[:MODELS_MAX], ordered[MODELS_MAX:]
     if rest:
-        shown.append((f"{len(rest)} others", [sum(column) for column in zip(*(m for _, m in rest), strict=True)]))
+        together = [sum(column) for column in zip(*(micros for _, micros in rest), strict=True)]
+        shown.append((f"{len(rest)} other models", together))
     return {
         "days": [day.isoformat() for day in days],
         "models": [{"name": name, "micros": micros} for name, micros in shown],

@@ -254,10 +254,11 @@ def _answer(answers: list[tuple[Waiting, int]]) -> None:
 
 
 def _spread(moved: set[Key], items: list[Waiting]) -> None:
-    """A command that moves several streams carries the need to decide again to all of them."""
+    """A command that decides again carries the need to all the streams it moves: their state
+    holds its first decision, and so does whatever was decided after it."""
     before = -1
     while before != len(moved):
         before = len(moved)
         for item in items:
-            if len(item.command.streams) > 1 and item.touches(moved):
+            if item.touches(moved):
                 moved.update(stream.id.int for stream in item.command.streams)

@@ -71,9 +71,13 @@ class UsageChart {
       this.say("empty", ["No usage in these days."]);
       return;
     }
-    this.say("ready", []);
     this.totals = this.data.days.map((_, i) => models.reduce((sum, m) => sum + m.micros[i], 0));
     const total = this.totals.reduce((a, b) => a + b, 0);
+    if (!this.totals.some(Boolean)) {
+      this.say("empty", [`${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"} in these days, none of which cost money.`]);
+      return;
+    }
+    this.say("ready", []);
     const [, coarse, fine] = /^(.*\.\d\d)(\d*)$/.exec(Daybook.money(total, currency));
     this.part("usage-total").replaceChildren(coarse, Daybook.element("span", "fine", fine));
     this.part("usage-calls").textContent = `in ${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"}`;
@@ -115,7 +119,7 @@ class UsageChart {
   }
 
   draw() {
-    if (!this.data?.models.length) return;
+    if (this.root.dataset.state !== "ready") return;
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const { days, models, currency } = this.data;

@@ -73,30 +73,56 @@ function announce() {
   }, 3000);
 }
 
-function follow(live) {
-  const say = (state, ...words) => {
-    live.dataset.state = state;
+/** Live until the page goes. The browser reconnects by itself, except after an answer that is no
+    stream; then the balance is asked, to learn whether it is worth trying again. */
+class Live {
+  constructor(root) {
+    this.root = root;
+    this.seen = root.dataset.after;
+    window.addEventListener("pagehide", () => this.source.close());
+    window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+    this.follow();
+  }
+
+  say(state, ...words) {
+    this.root.dataset.state = state;
     byId("live-word").replaceChildren(...words);
-  };
-  const source = new EventSource(`${live.dataset.url}?after=${live.dataset.after}`);
-  source.addEventListener("open", () => say("open", "Live"));
-  source.addEventListener("charge", (event) => showCharge(event.data));
-  source.addEventListener("charges", (event) => showCharges(event.data));
-  source.addEventListener("balance", (event) => showBalance(event.data));
-  source.addEventListener("error", () => {
-    if (source.readyState !== EventSource.CLOSED) {
-      say("lost", "Reconnecting…");
+  }
+
+  on(name, show) {
+    this.source.addEventListener(name, (event) => {
+      this.seen = event.lastEventId || this.seen;
+      show(event.data);
+    });
+  }
+
+  follow() {
+    this.source = new EventSource(`${this.root.dataset.url}/live?after=${this.seen}`);
+    this.source.addEventListener("open", () => this.say("open", "Live"));
+    this.source.addEventListener("error", () => this.lost());
+    this.on("charge", showCharge);
+    this.on("charges", showCharges);
+    this.on("balance", showBalance);
+  }
+
+  lost() {
+    this.say("lost", "Reconnecting…");
+    if (this.source.readyState === EventSource.CLOSED) setTimeout(() => this.ask(), 2000);
+  }
+
+  async ask() {
+    const answer = await fetch(`${this.root.dataset.url}/balance`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    if (answer && answer.status < 500 && !answer.ok) {
+      const link = document.createElement("a");
+      link.href = location.href;
+      link.textContent = "Reload";
+      this.say("ended", "Not live. ", link);
       return;
     }
-    const link = document.createElement("a");
-    link.href = location.href;
-    link.textContent = "Reload";
-    say("ended", "Not live. ", link);
-  });
-  window.addEventListener("pagehide", () => source.close());
-  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+    this.follow();
+  }
 }
-follow(byId("live"));
+new Live(byId("live"));
 
 const why = byId("why");
 document.addEventListener("htmx:after:swap", () => {

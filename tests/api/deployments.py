@@ -79,8 +79,10 @@ def deployed(data: Path, *arguments: str, **settings: str) -> Iterator[Deploymen
     log = data / "run.log"
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api.run", "--json", "--port", "0", "--data", str(data)]
-            + list(arguments),
+            [
+                *(sys.executable, "-m", "api.run", "--json", "--port", "0"),
+                *("--data", str(data), *arguments),
+            ],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

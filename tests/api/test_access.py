@@ -29,9 +29,7 @@ def filled(path: str, workspace: str) -> str:
 
 def test_every_route_asks_for_a_key_and_for_its_scope(app: Served) -> None:
     workspace = app.workspace()
-    others = {
-        scope: app.key(*(set(keys.SCOPES) - {scope, "admin"})) for scope in keys.SCOPES
-    }
+    others = {scope: app.key(*(set(keys.SCOPES) - {scope, "admin"})) for scope in keys.SCOPES}
     only = {scope: app.key(scope) for scope in keys.SCOPES}
     before = app.position()
     found = routes(app)
@@ -54,7 +52,9 @@ def test_every_route_asks_for_a_key_and_for_its_scope(app: Served) -> None:
 
 def test_only_health_and_documents_need_no_key(app: Served) -> None:
     document = app.http.get("/openapi.json").json()
-    free = {path for path, ops in document["paths"].items() for op in ops.values() if not op["security"]}
+    free = {
+        path for path, ops in document["paths"].items() for op in ops.values() if not op["security"]
+    }
 
     assert free == {"/healthz", "/readyz"}
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):

@@ -23,50 +23,51 @@ def act(**changes: Any) -> bytes:
     return json.dumps(ACT | changes).encode()
 
 
+INVALID, OUT_OF_RANGE = "validation_error", "occurred_at_out_of_range"
 USAGES: dict[str, tuple[bytes, int, str, str | None]] = {
     # what is sent, status, code, a name that the errors' loc must hold
-    "naive timestamp": (act(occurred_at="2026-06-01T00:00:00"), 422, "validation_error", "occurred_at"),
-    "no timestamp at all": (act(occurred_at="soon"), 422, "validation_error", "occurred_at"),
-    "number as a timestamp": (act(occurred_at=1), 422, "validation_error", "occurred_at"),
-    "before time began": (act(occurred_at="0001-01-01T00:00:00+14:00"), 422, "validation_error", None),
-    "too old": (act(occurred_at="2026-04-26T23:59:59Z"), 422, "occurred_at_out_of_range", "occurred_at"),
-    "from the future": (act(occurred_at="2026-06-01T00:05:01Z"), 422, "occurred_at_out_of_range", "occurred_at"),
-    "unknown field": (act(modle="gpt-5.4"), 422, "validation_error", "modle"),
-    "unknown token kind": (act(tokens={"imput": 1}), 422, "validation_error", "imput"),
-    "negative tokens": (act(tokens={"input": -1}), 422, "validation_error", "input"),
-    "huge tokens": (act(tokens={"input": 10**9 + 1}), 422, "validation_error", "input"),
-    "tokens beyond any integer": (act(tokens={"input": 10**30}), 422, "validation_error", "input"),
+    "naive timestamp": (act(occurred_at="2026-06-01T00:00:00"), 422, INVALID, "occurred_at"),
+    "no timestamp at all": (act(occurred_at="soon"), 422, INVALID, "occurred_at"),
+    "number as a timestamp": (act(occurred_at=1), 422, INVALID, "occurred_at"),
+    "before time began": (act(occurred_at="0001-01-01T00:00:00+14:00"), 422, INVALID, None),
+    "too old": (act(occurred_at="2026-04-26T23:59:59Z"), 422, OUT_OF_RANGE, "occurred_at"),
+    "from the future": (act(occurred_at="2026-06-01T00:05:01Z"), 422, OUT_OF_RANGE, "occurred_at"),
+    "unknown field": (act(modle="gpt-5.4"), 422, INVALID, "modle"),
+    "unknown token kind": (act(tokens={"imput": 1}), 422, INVALID, "imput"),
+    "negative tokens": (act(tokens={"input": -1}), 422, INVALID, "input"),
+    "huge tokens": (act(tokens={"input": 10**9 + 1}), 422, INVALID, "input"),
+    "tokens beyond any integer": (act(tokens={"input": 10**30}), 422, INVALID, "input"),
     "more digits than Python reads": (
-        VALID.replace(b"10", b"9" * 5000), 422, "validation_error", None,
+        VALID.replace(b"10", b"9" * 5000), 422, INVALID, None,
     ),
-    "true for an integer": (act(tokens={"input": True}), 422, "validation_error", "input"),
-    "false for an integer": (act(tokens={"output": False}), 422, "validation_error", "output"),
-    "fraction for an integer": (act(tokens={"input": 1.5}), 422, "validation_error", "input"),
-    "text for an integer": (act(tokens={"input": "1"}), 422, "validation_error", "input"),
-    "cached beyond input": (act(tokens={"cached_input": 1}), 422, "validation_error", "tokens"),
-    "reasoning beyond output": (act(tokens={"reasoning": 1}), 422, "validation_error", "tokens"),
-    "NUL in the event id": (act(event_id="a\0b"), 422, "validation_error", None),
-    "NUL in a label": (act(thread_id="a\0b"), 422, "validation_error", None),
-    "NUL in a key": (act(**{"a\0b": 1}), 422, "validation_error", None),
-    "lone surrogate": (act(thread_id="\ud800"), 422, "validation_error", None),
-    "encoded surrogate": (act(thread_id="?").replace(b"?", b"\xed\xa0\x80"), 422, "validation_error", None),
-    "not UTF-8": (act(thread_id="?").replace(b"?", b"\xff"), 422, "validation_error", None),
-    "raw control character": (act(thread_id="?").replace(b"?", b"\0"), 422, "validation_error", None),
-    "no event id": (VALID.replace(b"event_id", b"evnt_id"), 422, "validation_error", None),
-    "empty event id": (act(event_id=""), 422, "validation_error", "event_id"),
-    "long event id": (act(event_id="x" * 256), 422, "validation_error", "event_id"),
-    "number as an event id": (act(event_id=7), 422, "validation_error", "event_id"),
-    "unknown mode": (act(mode="lenient"), 422, "validation_error", "mode"),
+    "true for an integer": (act(tokens={"input": True}), 422, INVALID, "input"),
+    "false for an integer": (act(tokens={"output": False}), 422, INVALID, "output"),
+    "fraction for an integer": (act(tokens={"input": 1.5}), 422, INVALID, "input"),
+    "text for an integer": (act(tokens={"input": "1"}), 422, INVALID, "input"),
+    "cached beyond input": (act(tokens={"cached_input": 1}), 422, INVALID, "tokens"),
+    "reasoning beyond output": (act(tokens={"reasoning": 1}), 422, INVALID, "tokens"),
+    "NUL in the event id": (act(event_id="a\0b"), 422, INVALID, None),
+    "NUL in a label": (act(thread_id="a\0b"), 422, INVALID, None),
+    "NUL in a key": (act(**{"a\0b": 1}), 422, INVALID, None),
+    "lone surrogate": (act(thread_id="\ud800"), 422, INVALID, None),
+    "encoded surrogate": (act(thread_id="?").replace(b"?", b"\xed\xa0\x80"), 422, INVALID, None),
+    "not UTF-8": (act(thread_id="?").replace(b"?", b"\xff"), 422, INVALID, None),
+    "raw control character": (act(thread_id="?").replace(b"?", b"\0"), 422, INVALID, None),
+    "no event id": (VALID.replace(b"event_id", b"evnt_id"), 422, INVALID, None),
+    "empty event id": (act(event_id=""), 422, INVALID, "event_id"),
+    "long event id": (act(event_id="x" * 256), 422, INVALID, "event_id"),
+    "number as an event id": (act(event_id=7), 422, INVALID, "event_id"),
+    "unknown mode": (act(mode="lenient"), 422, INVALID, "mode"),
     "unknown model": (act(llm_model="gpt-99"), 422, "unknown_model", "llm_model"),
     "no model": (act(llm_model=None), 422, "unknown_model", "llm_model"),
-    "unknown meter": (act(meter="video"), 422, "validation_error", "meter"),
-    "an array": (b"[]", 422, "validation_error", None),
-    "null": (b"null", 422, "validation_error", None),
-    "empty": (b"", 422, "validation_error", None),
-    "half": (VALID[:-3], 422, "validation_error", None),
-    "two values": (VALID + VALID, 422, "validation_error", None),
-    "a deep nest": (b"[" * 200_000, 422, "validation_error", None),
-    "a deep nest with NUL": (b'{"a":"\\u0000","b":' + b"[" * 200_000, 422, "validation_error", None),
+    "unknown meter": (act(meter="video"), 422, INVALID, "meter"),
+    "an array": (b"[]", 422, INVALID, None),
+    "null": (b"null", 422, INVALID, None),
+    "empty": (b"", 422, INVALID, None),
+    "half": (VALID[:-3], 422, INVALID, None),
+    "two values": (VALID + VALID, 422, INVALID, None),
+    "a deep nest": (b"[" * 200_000, 422, INVALID, None),
+    "a deep nest with NUL": (b'{"a":"\\u0000","b":' + b"[" * 200_000, 422, INVALID, None),
     "10 MB": (act(thread_id="x" * 10_000_000), 413, "payload_too_large", None),
 }  # fmt: skip
 
@@ -137,7 +138,14 @@ def test_a_body_that_grows_too_large_while_it_is_sent_is_refused(app: Served) ->
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer dbk_wrong", f"Bearer dbk_{'A' * 43}", "Basic YTpi", "Bearer dbk_é" + "A" * 42],
+    [
+        "",
+        "Bearer",
+        "Bearer dbk_wrong",
+        f"Bearer dbk_{'A' * 43}",
+        "Basic YTpi",
+        "Bearer dbk_é" + "A" * 42,
+    ],
 )
 def test_without_a_good_key_nobody_gets_in(app: Served, header: str) -> None:
     workspace = app.workspace("20")
@@ -263,7 +271,12 @@ def test_a_bad_item_of_a_batch_gets_its_own_problem_and_the_others_are_charged(
     app: Served,
 ) -> None:
     workspace = app.workspace("20")
-    items = [ACT, {"event_id": "e2", "meter": "chat", "tokens": {"input": -1}}, 7, ACT | {"event_id": "e\0"}]
+    items = [
+        ACT,
+        {"event_id": "e2", "meter": "chat", "tokens": {"input": -1}},
+        7,
+        ACT | {"event_id": "e\0"},
+    ]
 
     response = app.call("POST", "/v1/usage/batch", {"items": items}, workspace=workspace)
 

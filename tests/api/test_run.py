@@ -38,7 +38,8 @@ def test_the_line_for_programs_says_where_it_is_and_how_to_get_in(demo: Deployme
         assert set(workspace) == {"id", "name", "key"}
         assert workspace["id"].startswith("ws_")
     with psycopg.connect(line["database_url"]) as connection:
-        assert connection.execute("SELECT count(*) FROM events").fetchone() > (300,)
+        count = connection.execute("SELECT count(*) FROM events").fetchone()
+    assert count is not None and count[0] > 300
 
 
 def test_the_runtime_may_not_change_events_and_the_owner_neither(demo: Deployment) -> None:
@@ -197,5 +198,3 @@ def _alive(parts: dict[int, str]) -> list[int]:
             if now and now == command:
                 alive.append(pid)
     return alive
-
-

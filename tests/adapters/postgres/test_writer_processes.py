@@ -65,7 +65,7 @@ def test_eight_processes_may_prepare_and_start_at_once(empty_database: Database)
 
     assert told == [{"balance": 0}] * 8
     with psycopg.connect(empty_database.conninfo()) as connection:
-        kinds = dict(
+        kinds: dict[str, int] = dict(
             connection.execute("SELECT kind, count(*) FROM events GROUP BY kind").fetchall()
         )
     assert kinds["WorkspaceCreated"] == 9
@@ -129,7 +129,7 @@ def following(database: Database, table: str = "events") -> Iterator[Reader]:
 def positions(database: Database, table: str = "events") -> list[int]:
     with psycopg.connect(database.conninfo(owner=True)) as connection:
         query = f"SELECT notification_id FROM {table} ORDER BY 1"
-        return [row[0] for row in connection.execute(query)]  # type: ignore[arg-type]
+        return [row[0] for row in connection.execute(query)]
 
 
 def test_a_live_reader_misses_nothing_of_four_processes(database: Database) -> None:

@@ -1,0 +1,190 @@
+"""The floor: one transaction a debit in one keyed SQL function call, and the set-based one.
+
+It must not be made of straw: its clients talk libpq's own protocol calls from one loop, without
+a driver's work for each statement, over as many connections as suit it best. Clients beyond the
+connections wait for one, as they would for a pool's.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import struct
+import threading
+import time
+from array import array
+from collections import deque
+from itertools import count
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import pq
+
+from scripts.benchmarks.clients import DOUBLES, Order, Sample
+
+SCHEMA = Path(__file__).with_name("floor.sql")
+DEBIT = b"SELECT debit($1::uuid, $2::int, $3::bigint)"
+DEBIT_SET = "SELECT debit_set(%b::uuid[], %b::int[], %b::bigint[])"
+AMOUNT = 137
+POOR_EVERY = 50
+"""One bulk call in so many goes to an account that has nothing, and is refused act by act."""
+CHECK = """
+    SELECT (SELECT count(*) FROM journal),
+           (SELECT coalesce(-sum(amount), 0) FROM journal),
+           (SELECT sum(CASE WHEN id <= 1000 THEN 1000000000000000 ELSE 0 END - balance)
+            FROM balance)
+"""
+
+
+class Line:
+    """One connection, and since when its request has been waiting."""
+
+    def __init__(self, conninfo: str) -> None:
+        self.pg = pq.PGconn.connect(conninfo.encode())
+        if self.pg.status != pq.ConnStatus.OK:
+            raise RuntimeError(self.pg.get_error_message())
+        self.pg.prepare(b"debit", DEBIT)
+        self.pg.nonblocking = 1
+        self.asked = 0.0
+
+
+class Floor:
+    """The floor's clients of one process."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._lines: list[Line] = []
+
+    def run(self, order: Order) -> Sample:
+        """Orders: ``debit`` over ``connections``; ``bulk`` with ``size`` debits a call."""
+        if order.task == "bulk":
+            return self._bulk(order)
+        connections = min(order.options["connections"], order.clients)
+        while len(self._lines) < connections:
+            self._lines.append(Line(self._conninfo))
+        while len(self._lines) > connections:
+            self._lines.pop().pg.finish()
+        return self._debit(order)
+
+    def _debit(self, order: Order) -> Sample:
+        accounts = [struct.pack(">i", id) for id in ids(order.accounts)]
+        amount = struct.pack(">q", AMOUNT)
+        draw = random.Random(order.tag).random
+        # Keys in order are kindest to the index.
+        stem, number = uuid4().bytes[:8], count()
+        formats = [pq.Format.BINARY] * 3
+        waits = array(DOUBLES)
+        selector = selectors.DefaultSelector()
+        queue: deque[float] = deque()
+
+        def ask(line: Line) -> None:
+            line.asked = queue.popleft()
+            key = stem + next(number).to_bytes(8, "big")
+            account = accounts[int(draw() * len(accounts))]
+            line.pg.send_query_prepared(b"debit", (key, account, amount), formats, 1)
+            line.pg.flush()
+
+        for line in self._lines:
+            selector.register(line.pg.socket, selectors.EVENT_READ, line)
+        time.sleep(max(0.0, order.begin - time.monotonic()))
+        queue.extend([order.begin] * order.clients)
+        for line in self._lines:
+            ask(line)
+        working = len(self._lines)
+        while working:
+            for key, _ in selector.select():
+                line = key.data
+                if not _answered(line.pg):
+                    continue
+                now = time.monotonic()
+                waits.append(now - line.asked)
+                if now < order.end:
+                    queue.append(now)
+                if queue:
+                    ask(line)
+                else:
+                    working -= 1
+        ended = time.monotonic()
+        selector.close()
+        return Sample(len(waits), ended, waits, {"debits": len(waits)})
+
+    def _bulk(self, order: Order) -> Sample:
+        samples = [array(DOUBLES) for _ in range(order.clients)]
+        accepted = [0] * order.clients
+        size = order.options["size"]
+        broken: list[BaseException] = []
+
+        def call(number: int) -> None:
+            draw = random.Random(f"{order.tag}.{number}")
+            accounts = ids(order.accounts)
+            with psycopg.connect(self._conninfo, autocommit=True) as connection:
+                time.sleep(max(0.0, order.begin - time.monotonic()))
+                stem = uuid4().int >> 64 << 64
+                for turn in count():
+                    began = time.monotonic()
+                    if began > order.end:
+                        return
+                    poor = turn % POOR_EVERY == POOR_EVERY // 2
+                    account = 1001 + number if poor else draw.choice(accounts)
+                    keys = [UUID(int=stem + turn * size + n) for n in range(size)]
+                    row = connection.execute(
+                        DEBIT_SET, (keys, [account] * size, [AMOUNT] * size), prepare=True
+                    ).fetchone()
+                    samples[number].append(time.monotonic() - began)
+                    accepted[number] += len(row[0]) if row else 0
+
+        def guarded(number: int) -> None:
+            try:
+                call(number)
+            except BaseException as error:
+                broken.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(n,)) for n in range(order.clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if broken:
+            raise broken[0]
+        waits = array(DOUBLES, [wait for sample in samples for wait in sample])
+        ended = time.monotonic()
+        return Sample(len(waits) * size, ended, waits, {"debits": sum(accepted)})
+
+
+def ids(accounts: object) -> list[int]:
+    """The floor's accounts: the hot one, or the thousand."""
+    assert isinstance(accounts, list | tuple)
+    return [0] if len(accounts) == 1 else list(range(1, 1001))
+
+
+def _answered(pg: pq.abc.PGconn) -> bool:
+    """Take in what came; True once the statement has ended."""
+    pg.consume_input()
+    if pg.is_busy():
+        return False
+    result = pg.get_result()
+    if result is None or result.status != pq.ExecStatus.TUPLES_OK:
+        raise RuntimeError(pg.get_error_message())
+    value = result.get_value(0, 0)
+    if value is None or value[0] & 0x80:
+        raise RuntimeError("the floor refused a debit that it should have made")
+    while pg.get_result() is not None:
+        pass
+    return True
+
+
+def create(conninfo: str) -> None:
+    """Make the floor's tables and functions."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(SCHEMA.read_bytes())
+        connection.execute("ANALYZE balance")
+
+
+def audit(conninfo: str, debits: int) -> list[str]:
+    """What is wrong with the floor's books after so many acknowledged debits."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(CHECK).fetchone()
+    if row != (debits, debits * AMOUNT, debits * AMOUNT):
+        return [f"floor: {debits} debits acknowledged; journal and balances say {row}"]
+    return []
