@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     dashboard.mount(app)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(Edge, metrics=metrics)
+    app.add_middleware(Edge, metrics=metrics, hot={"/v1/usage": usage.charge})
     return app
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
@@ -16,7 +18,7 @@ from api.metrics import Metrics
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0
-HOT_PATH = "/v1/usage"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger("daybook.access")
 
@@ -27,11 +29,16 @@ class Edge:
     The scope gets ``request_id`` and ``correlation_id``: the latter only if the client sent a
     valid X-Request-Id, because it is written into events. Neither keys nor bodies are logged. A
     usage that was charged in good time has its own record, the event, and no line in the log.
+
+    ``hot`` are POST routes by path that are answered right here: routing, dependencies and exit
+    stacks would cost as much again as charging a usage does. The router knows them too, for
+    the document.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, hot: Mapping[str, Endpoint]) -> None:
         self._app = app
         self._metrics = metrics
+        self._hot = hot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on what is none."""
@@ -58,23 +65,29 @@ class Edge:
 
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            await self._app(scope, receive, echo)
+            hot = self._hot.get(scope["path"]) if scope["method"] == "POST" else None
+            if hot is None:
+                await self._app(scope, receive, echo)
+            else:
+                response = await hot(Request(scope, receive))
+                await response(scope, receive, echo)
         except ClientDisconnect:
             pass  # Nobody is left to answer.
         except Exception as error:
-            made = problems.broken(error, scope["path"])
+            made = problems.response_to(error, scope["path"])
             if not status:
-                await made.response()(scope, receive, echo)
+                await made(scope, receive, echo)
         finally:
             self._note(scope, status, time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id")
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
-        path = getattr(route, "path", "unmatched")
+        hot = scope["path"] if scope["path"] in self._hot else "unmatched"
+        path = getattr(route, "path", hot)
         self._metrics.requests.labels(path, str(status)).inc()
         self._metrics.seconds.observe(seconds)
-        if status < 400 and seconds < SLOW_S and path == HOT_PATH:
+        if status < 400 and seconds < SLOW_S and path in self._hot:
             return
         log.info(
             "request",

@@ -159,20 +159,32 @@ def tenants(api: Api) -> Tenants:
     return Tenants(ids, datetime.fromisoformat(found[0]["created_at"]))
 
 
-def shift_of(
-    trace: Trace, notes: Notes, tenants: Tenants, now: datetime, start: datetime | None
-) -> timedelta:
-    """How far the trace is moved in time. Every run must move it alike, to send the same bodies.
+class Start:
+    """When a trace's first call happens in a ledger. Every run needs the same, to send the same
+    bodies: so a choice is remembered in `notes`, and the usual start follows from the ledger."""
 
-    Without `start`, the first call lands on midnight UTC, 7 days before the first workspace was
-    created: the ledger itself remembers that. A start that was chosen is kept in `notes`.
-    """
-    key = f"{trace.id}@{tenants.ids[0]}"
-    kept = notes.read().get(key)
-    if start is None and kept:
-        start = datetime.fromisoformat(kept)
-    if start is None:
-        since = tenants.since if now - tenants.since < RECENT else now
-        start = since.replace(hour=0, minute=0, second=0, microsecond=0) - BEFORE
-    notes.keep(**{key: start.isoformat()})
-    return start - trace.begin
+    def __init__(self, trace: Trace, notes: Notes, tenants: Tenants) -> None:
+        self._key = f"{trace.id}@{tenants.ids[0]}"
+        self._begin = trace.begin
+        self._notes = notes
+        self._since = tenants.since
+
+    def shift(self, chosen: datetime | None, now: datetime) -> timedelta:
+        """How far to move the trace; without a choice now or before, to midnight UTC, 7 days
+        before the first workspace was created.
+
+        A first choice is kept at once, for the run after a kill; another one only by `keep`.
+        """
+        kept = self._notes.read().get(self._key)
+        start = chosen or (datetime.fromisoformat(kept) if kept else self._usual(now))
+        if not kept:
+            self.keep(start - self._begin)
+        return start - self._begin
+
+    def keep(self, shift: timedelta) -> None:
+        """Remember a shift with which everything went well."""
+        self._notes.keep(**{self._key: (self._begin + shift).isoformat()})
+
+    def _usual(self, now: datetime) -> datetime:
+        since = self._since if now - self._since < RECENT else now
+        return since.replace(hour=0, minute=0, second=0, microsecond=0) - BEFORE

@@ -38,6 +38,8 @@ STATUS: dict[type[Refusal], int] = {
 """Subclasses inherit the status; a test demands one for every refusal."""
 
 PARTS = ("body", "query", "path", "header")
+CODES = {404: "not_found", 405: "method_not_allowed"}
+UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
 encode = msgspec.json.Encoder(decimal_format="number").encode
 log = structlog.get_logger("daybook")
 
@@ -125,6 +127,16 @@ def _payment_members(refusal: PaymentRequired) -> dict[str, Any]:
     }
 
 
+def response_to(error: Exception, instance: str) -> Response:
+    """The answer to any error: a refusal, a database that is away, or one of our own."""
+    if isinstance(error, Refusal):
+        return problem(error, instance).response()
+    if isinstance(error, UNREACHABLE):
+        log.warning("database_unavailable", error=type(error).__name__)
+        return problem(Unavailable(), instance).response()
+    return broken(error, instance).response()
+
+
 def broken(error: Exception, instance: str) -> Problem:
     """What is said of an error of ours: nothing but where to look."""
     log.error("internal_error", exc_info=error)
@@ -132,20 +144,11 @@ def broken(error: Exception, instance: str) -> Problem:
     return plain(500, "internal_error", detail, instance)
 
 
-CODES = {404: "not_found", 405: "method_not_allowed"}
-UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
-
-
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem, the framework's own included."""
 
     async def refuse(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)
-        return problem(error, request.url.path).response()
-
-    async def unreachable(request: Request, error: Exception) -> Response:
-        log.warning("database_unavailable", error=type(error).__name__)
-        return problem(Unavailable(), request.url.path).response()
+        return response_to(error, request.url.path)
 
     async def of_framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -157,4 +160,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, of_framework)
     for kind in UNREACHABLE:
-        app.add_exception_handler(kind, unreachable)
+        app.add_exception_handler(kind, refuse)

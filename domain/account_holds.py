@@ -97,7 +97,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise InvalidInput(("hold_id",), f"{HOLDS_MAX} holds stand already; settle some")
         total, exact = 0, (0, 1)
         if meter.rate is not None:
-            rated = book.rate(labels.llm_model, None, estimate, now)
+            rated = book.rate(labels.llm_model, labels.provider, estimate, now)
             total, exact = rated.total, exact_cost(estimate, rated.price)
         units = meter.units(estimate.input, estimate.output)
         route, amount, held_units = _set_aside(ask, units, total, exact)

@@ -148,6 +148,10 @@ class PaymentRequired(Refusal):
     stream_version: int = 0
     policy_version: int = 0
     sources: tuple[tuple[str, int], ...] = ()
+    meter: str = ""
+    rule: str = ""
+    at: datetime | None = None
+    decision_id: str | None = None  # given at the edge, where a receipt is kept
 
     def __str__(self) -> str:
         return "No source may pay for this call."

@@ -162,8 +162,18 @@ class Ask(NamedTuple):
             stream_version=account.version,
             policy_version=policy.policy_version,
             sources=self.looked_at(),
+            meter=self.meter_name,
+            rule=self._rule(kind),
+            at=self.now,
             **facts,
         )
+
+    def _rule(self, kind: type[PaymentRequired]) -> str:
+        if kind is AccountFrozen:
+            return "frozen"
+        if kind is BudgetExhausted:
+            return "hard_budget"
+        return self.meter.entry_rule if self.only is None else "billing_source"
 
     def looked_at(self) -> tuple[tuple[str, int], ...]:
         """Every source of the waterfall with what it had: µ, units, or 1 for a link."""

@@ -26,6 +26,7 @@ class Labels(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     face_id: str | None = None
     bot_id: str | None = None
     thread_id: str | None = None
+    provider: str | None = None
 
 
 class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -16,6 +16,7 @@ SUFFIX = "_rebuild"
 BATCH = 20_000
 NEAR = 2_000
 """Events behind the live model at which the rest is folded under its lock."""
+ROUNDS = 20
 
 ONE_AT_A_TIME = "SELECT pg_advisory_lock(7005, hashtext(%s))"
 LIVE = "SELECT position FROM positions WHERE model = %s"
@@ -62,14 +63,16 @@ def rebuild(conninfo: str, model: type[ReadModel], progress: Progress | None = N
 
 
 def _near(connection: Connection[Any], beside: ReadModel, progress: Progress | None) -> int:
-    """Fold without any lock until little is left; the position reached."""
+    """Fold without any lock until little is left, or it stops becoming less; the position
+    reached."""
     at = 0
-    while True:
+    for _ in range(ROUNDS):
         live = _live(connection, beside.name)
         behind = connection.execute(BEHIND, (at, live, NEAR)).fetchone()
         if behind is None or behind[0] < NEAR:
-            return at
+            break
         at = _fold(connection, beside, at, live, progress)
+    return at
 
 
 def _fold(

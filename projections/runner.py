@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -144,9 +145,15 @@ class PostOffice:
         self._reading.execute("LISTEN events")
         while not stop.is_set():
             if not self._round():
-                # An event that was committed before LISTEN notifies nobody: hence the timeout.
-                for _ in self._reading.notifies(timeout=self._poll, stop_after=1):
-                    pass
+                self._wait_for_news(stop)
+
+    def _wait_for_news(self, stop: threading.Event) -> None:
+        """Until something is committed, or for so long: an event that was committed between the
+        last read and LISTEN notifies nobody."""
+        end = time.monotonic() + self._poll
+        while not stop.is_set() and (left := end - time.monotonic()) > 0:
+            for _ in self._reading.notifies(timeout=min(left, POLL_S), stop_after=1):
+                return
 
     def catch_up(self) -> int:
         """Post until nothing is left; the position reached."""

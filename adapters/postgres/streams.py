@@ -68,7 +68,7 @@ async def load(
     ids = [aggregate.id for aggregate in loaded.values()]
     kept = await connection.execute(SNAPSHOTS, (ids,), prepare=True, binary=True)
     for stream, version, topic, state in await kept.fetchall():
-        aggregate = _restore(loaded[stream.int], topic, state)
+        aggregate = restored(loaded[stream.int], topic, state)
         if aggregate is not None and aggregate.version == version:
             loaded[stream.int] = aggregate
     before = {key: aggregate.version for key, aggregate in loaded.items()}
@@ -140,7 +140,7 @@ def snapshot_row(aggregate: Aggregate) -> tuple[UUID, int, str, bytes]:
     )
 
 
-def _restore(empty: Aggregate, topic: str, state: bytes) -> Aggregate | None:
+def restored(empty: Aggregate, topic: str, state: bytes) -> Aggregate | None:
     """A snapshot is a hint: one that this code cannot read is passed over, never an error."""
     if topic != get_topic(type(empty)):
         return None

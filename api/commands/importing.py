@@ -1,7 +1,7 @@
 """`daybook import`: a trace of real calls, through the HTTP API."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from rich.progress import (
 from api.client import Api
 from api.commands.options import Data, Json, fail, instant
 from api.deployment import state_folder
-from api.importing import Import, Tally, shift_of, tenants
+from api.importing import Import, Start, Tally, tenants
 from api.notes import Notes
 from api.plain import plain_errors
 from api.trace import read_trace
@@ -68,15 +68,15 @@ def import_(
     trace = read_trace(file, limit=limit)
     with Api(url, key) as api:
         theirs = tenants(api)
-        if occurred_at == "original":
-            shift = timedelta(0)
-        else:
-            shift = shift_of(trace, Notes(state / "imports.json"), theirs, api.now(), start)
+        when = Start(trace, Notes(state / "imports.json"), theirs)
+        original = trace.begin if occurred_at == "original" else None
+        shift = when.shift(start or original, api.now())
         work = Import(api, trace, shift, theirs.ids)
         with _progress() as progress:
             task = progress.add_task(f"{len(trace.calls):,} calls", total=len(trace.calls))
             tally = work.run(lambda done: progress.advance(task, done))
     _report(tally, len(trace.calls), verify, json_)
+    when.keep(shift)
 
 
 def _where(state: Path, url: str | None, key: str | None) -> tuple[str, str]:

@@ -32,7 +32,9 @@ class CrewFailed(RuntimeError):
 class Crew:
     """One or more processes with the same contestant in each."""
 
-    def __init__(self, make: Callable[..., Contestant], *arguments: Any, processes: int = 1) -> None:
+    def __init__(
+        self, make: Callable[..., Contestant], *arguments: Any, processes: int = 1
+    ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._pipes: list[Connection[Any, Any]] = []
         self._processes: list[SpawnProcess] = []
@@ -86,8 +88,17 @@ class Crew:
             sample.began = begin
         return samples
 
-    def run(self, task: str, clients: int, accounts: Sequence[str], seconds: float, tag: str,
-            *, processes: int = 1, **options: int) -> Sample:
+    def run(
+        self,
+        task: str,
+        clients: int,
+        accounts: Sequence[str],
+        seconds: float,
+        tag: str,
+        *,
+        processes: int = 1,
+        **options: int,
+    ) -> Sample:
         """As `each`, taken together."""
         return together(
             self.each(task, clients, accounts, seconds, tag, processes=processes, **options)

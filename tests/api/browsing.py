@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 10_000
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -40,6 +41,7 @@ class Visit:
         self.faults: list[str] = []
         self.context = browser.new_context(base_url=url, **options)
         self.context.on("request", lambda request: self._note_origin(request.url))
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda message: self._note(message.type, message.text))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))

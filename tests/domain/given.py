@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from domain.account_facts import CreditAccountOpened, SpendPolicySet
+from domain.account_facts import CreditAccountOpened, Credited, SpendPolicySet
 from domain.allowance_facts import AllowanceGranted
 from domain.catalogue import Catalogue, read_catalogue
 from domain.commands import Book
@@ -178,6 +178,33 @@ def charged(account: CreditAccount, usage: Usage, **given: Any) -> list[Fact]:
 def call(event_id: str, micros: int = 1_000, **fields: Any) -> Usage:
     """A call that costs exactly this much without markup."""
     return chat(event_id, "gpt-5.4-mini", input=4 * micros, **fields)
+
+
+def pending(account: CreditAccount) -> list[Fact]:
+    """What was decided and is not yet committed; it counts as committed from here on."""
+    return [recorded.fact for recorded in account.collect_events()]
+
+
+def credited(account: CreditAccount, **credit: object) -> Credited:
+    """Credit an account and return the fact."""
+    account.credit(**credit)  # type: ignore[arg-type]
+    fact = account.collect_events()[-1].fact
+    assert isinstance(fact, Credited)
+    return fact
+
+
+def promo(account: CreditAccount, amount: int, **terms: object) -> Credited:
+    """Give promotional credits and return the fact."""
+    cause = f"grant:{account.version}"
+    return credited(
+        account,
+        amount=amount,
+        source="promo",
+        cause=cause,
+        context=at(),
+        category="promotional",
+        **terms,
+    )
 
 
 def s01(event_id: str = "u1", output: int = 0) -> Usage:

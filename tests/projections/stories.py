@@ -110,6 +110,8 @@ async def everything(ledger: Ledger, name: str = "acme") -> None:
     await ledger.charge(name, call("fact", mode="record"), at(minutes=13))
     await ledger.unfreeze(name, None, "T5", None, at(minutes=14))
     await ledger.charge(name, call("after expiry"), at(hours=2))
+    later = NOW + timedelta(days=30)
+    await ledger.grant(name, USD, "later", at(hours=2), expires_at=later)
 
 
 async def hours_of_calls(
@@ -205,8 +207,10 @@ def newest(database: Database) -> int:
 
 
 def stands(database: Database, *models: str) -> int:
-    """The position that all models, or these, contain."""
+    """The position that all models, or these, contain; 0 before there are tables."""
+    if rows(database, "SELECT to_regclass('positions')") == [(None,)]:
+        return 0
     query = "SELECT min(position) FROM positions"
     if models:
-        return int(rows(database, f"{query} WHERE model = ANY(%s)", list(models))[0][0])
+        return int(rows(database, f"{query} WHERE model = ANY(%s)", list(models))[0][0] or 0)
     return int(rows(database, query)[0][0] or 0)

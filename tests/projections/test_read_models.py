@@ -22,6 +22,11 @@ from tests.projections.stories import (
 GROUPS = sorted(usage_report.GROUPS)
 
 
+def grouped_by(database: Database, group: str | None) -> usage_report.UsageReport:
+    """The report of everything that acme used."""
+    return ask(database, lambda c: usage_report.grouped(c, "acme", group_by=group))
+
+
 def test_a_balance_and_its_lifetime_sums_add_up(database: Database) -> None:
     async def story(ledger: Ledger) -> Any:
         await everything(ledger)
@@ -33,7 +38,7 @@ def test_a_balance_and_its_lifetime_sums_add_up(database: Database) -> None:
     assert row is not None
     assert row.balance == account.balance
     assert row.balance == row.credited - row.debited - row.reversed - row.expired + row.voided
-    assert row.credited == 20 * USD + 10 * USD + 2 * USD + USD // 2
+    assert row.credited == 20 * USD + 10 * USD + 2 * USD + USD // 2 + USD
     assert row.voided == 1_000
     assert 0 < row.expired < 2 * USD
     assert (row.workspace_id, row.currency, row.plan_id) == ("acme", "usd", "free")
@@ -152,7 +157,7 @@ def test_an_unrated_act_waits_and_is_completed_once(database: Database) -> None:
 
     assert write(database, rated) == (True, False)
     post(database)
-    assert ask(database, lambda c: usage_history.unrated(c)) == []
+    assert ask(database, usage_history.unrated) == []
     act = ask(database, lambda c: usage_history.one(c, charge.usage_id))
     assert act is not None and not act.is_unrated
     assert (act.total_cost, act.wallet) == (1_000_000, 1_000_000)
@@ -187,7 +192,7 @@ def test_history_shows_an_act_and_its_void_and_totals_net_to_zero(database: Data
     assert (act.units, act.included_units) == (10_000, 5_000)
     assert act.wallet == sum(d.amount for d in charge.draws if d.source == "wallet") > 1_000
     for group in (None, *GROUPS):
-        report = ask(database, lambda c, g=group: usage_report.grouped(c, "acme", group_by=g))
+        report = grouped_by(database, group)
         assert set(report.totals[2:]) == {0}
     row = ask(database, lambda c: balances.balance(c, "acme"))
     assert row is not None and row.balance == 11_000 == row.credited
@@ -277,7 +282,7 @@ def test_rows_add_up_to_the_totals_for_every_grouping(database: Database) -> Non
     assert whole.totals.input_tokens == sum(act.input_tokens for act in standing)
     assert whole.totals.provider_cost + whole.totals.markup == whole.totals.total_cost
     for group in GROUPS:
-        report = ask(database, lambda c, g=group: usage_report.grouped(c, "acme", group_by=g))
+        report = grouped_by(database, group)
         assert report.totals == whole.totals, group
         assert (
             tuple(map(sum, zip(*(row[2:] for row in report.rows), strict=True)))
@@ -331,7 +336,7 @@ def test_pages_are_stable_while_acts_arrive(database: Database) -> None:
 
 def test_labels_of_any_length_and_letter_are_folded(database: Database) -> None:
     """All labels together can be longer than an index entry may be."""
-    long = {
+    long: dict[str, Any] = {
         name: f"{name}{'長' * 240}"
         for name in ("api_key_id", "model_username", "model_iam_id", "face_id", "bot_id")
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import SkipTest
@@ -32,6 +34,7 @@ from tests.adapters.postgres.library_cases import (
     ApplicationRecorderTestCase,
     NonInterleavingNotificationIDsBaseCase,
 )
+from tests.adapters.postgres.writing import ROOT
 from tests.domain.given import NOW, USD, at, call, faces, open_ledger, prices
 
 
@@ -201,6 +204,20 @@ def test_the_library_and_the_writer_take_turns_on_one_stream(
     assert account.balance == 1_000
     versions = [event.originator_version for event in app.events.get(stream)]
     assert versions == list(range(1, account.version + 1))
+
+
+def test_an_auditor_needs_to_import_nothing_else() -> None:
+    """In a process of its own, where no other test has imported the aggregates."""
+    script = (
+        "import adapters.postgres.application, domain.facts, domain.account_facts as a;"
+        "print(domain.facts.aggregate_class(a.Debited).__name__)"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout == "CreditAccount\n"
 
 
 def test_the_repository_goes_back_to_any_version(app: LedgerApplication) -> None:

@@ -1,0 +1,182 @@
+"""Daybook's side: `Ledger.charge` over the writer, in one asyncio process on uvloop.
+
+The whole way of a charge: a `Usage` in, rated by the price book, decided, committed, and a
+`Charge` out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import time
+from array import array
+from itertools import count
+
+import uvloop
+
+from adapters.postgres.writer import Writer
+from domain.charge import Charge
+from domain.errors import PaymentRequired, TryAgain
+from domain.ledger import Ledger
+from domain.usage import Tokens, Usage
+from scripts.benchmarks.clients import DOUBLES, Order, Sample
+from scripts.benchmarks.floor import POOR_EVERY
+from scripts.benchmarks.ground import now
+
+MODEL = "gpt-5.4"
+TOKENS = Tokens(1234, 0, 321)
+
+
+def act(event_id: str) -> Usage:
+    """A chat completion, as a service reports it."""
+    return Usage(
+        event_id=event_id,
+        meter="chat",
+        llm_model=MODEL,
+        tokens=TOKENS,
+        api_key_id="key_1",
+        model_username="alice",
+    )
+
+
+class Charging:
+    """The clients of one process, and its writer."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._writer = Writer(conninfo)
+        self._ledger = Ledger(self._writer)
+        self._loop.run_until_complete(self._writer.start())
+        # As the server process does, once what lives has been made.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    def run(self, order: Order) -> Sample:
+        """Orders: ``charge``; ``bulk`` with ``size`` acts a call; ``touch`` each account once;
+        ``pace``, which asks at ``rate`` a second and tells the position of every answer."""
+        task = {
+            "charge": self._charge,
+            "bulk": self._bulk,
+            "touch": self._touch,
+            "pace": self._pace,
+        }[order.task]
+        return self._loop.run_until_complete(task(order))
+
+    async def _charge(self, order: Order) -> Sample:
+        charge = self._ledger.charge
+        accounts = order.accounts
+        waits = array(DOUBLES)
+        spent = retried = 0
+
+        async def client(number: int) -> None:
+            nonlocal spent, retried
+            draw = random.Random(f"{order.tag}.{number}").random
+            for turn in count():
+                began = time.monotonic()
+                if began >= order.end:
+                    return
+                account = accounts[int(draw() * len(accounts))]
+                usage = act(f"{order.tag}.{number}.{turn}")
+                while True:
+                    try:
+                        done = await charge(account, usage, now())
+                    except TryAgain:
+                        retried += 1
+                        continue
+                    break
+                waits.append(time.monotonic() - began)
+                assert done.rated is not None
+                spent += done.rated.total
+
+        batches, conflicts = self._writer.batches, self._writer.conflicts
+        await asyncio.sleep(order.begin - time.monotonic())
+        await asyncio.gather(*(client(number) for number in range(order.clients)))
+        return Sample(
+            len(waits),
+            time.monotonic(),
+            waits,
+            {
+                "debits": len(waits),
+                "spent": spent,
+                "retried": retried,
+                "batches": self._writer.batches - batches,
+                "conflicts": self._writer.conflicts - conflicts,
+            },
+        )
+
+    async def _bulk(self, order: Order) -> Sample:
+        waits = array(DOUBLES)
+        size = order.options["size"]
+        accepted = spent = 0
+
+        async def caller(number: int) -> None:
+            nonlocal accepted, spent
+            draw = random.Random(f"{order.tag}.{number}")
+            for turn in count():
+                began = time.monotonic()
+                if began >= order.end:
+                    return
+                poor = turn % POOR_EVERY == POOR_EVERY // 2
+                account = f"poor{number}" if poor else draw.choice(order.accounts)
+                acts = [act(f"{order.tag}.{number}.{turn}.{n}") for n in range(size)]
+                ends = await self._ledger.charge_many(account, acts, now())
+                waits.append(time.monotonic() - began)
+                for end in ends:
+                    if isinstance(end, Charge):
+                        assert end.rated is not None
+                        accepted += 1
+                        spent += end.rated.total
+                    elif not isinstance(end, PaymentRequired):
+                        raise end
+
+        await asyncio.sleep(order.begin - time.monotonic())
+        await asyncio.gather(*(caller(number) for number in range(order.clients)))
+        facts: dict[str, float] = {"debits": accepted, "spent": spent}
+        return Sample(len(waits) * size, time.monotonic(), waits, facts)
+
+    async def _touch(self, order: Order) -> Sample:
+        waits = array(DOUBLES)
+        spent = 0
+        for number, account in enumerate(order.accounts):
+            began = time.monotonic()
+            done = await self._ledger.charge(account, act(f"{order.tag}.{number}"), now())
+            waits.append(time.monotonic() - began)
+            assert done.rated is not None
+            spent += done.rated.total
+        # A snapshot that this load asked for is part of it, and others may want to find it.
+        await asyncio.sleep(0.2)
+        facts: dict[str, float] = {"debits": len(waits), "spent": spent}
+        return Sample(len(waits), time.monotonic(), waits, facts)
+
+    async def _pace(self, order: Order) -> Sample:
+        every = order.clients / order.options["rate"]
+        waits = array(DOUBLES)
+        seen: dict[str, float] = {}
+        spent = 0
+
+        async def client(number: int) -> None:
+            nonlocal spent
+            draw = random.Random(f"{order.tag}.{number}")
+            due = order.begin + draw.random() * every
+            for turn in count():
+                if due > time.monotonic():
+                    await asyncio.sleep(due - time.monotonic())
+                began = time.monotonic()
+                if began >= order.end:
+                    return
+                account = draw.choice(order.accounts)
+                done = await self._ledger.charge(
+                    account, act(f"{order.tag}.{number}.{turn}"), now()
+                )
+                answered = time.monotonic()
+                waits.append(answered - began)
+                seen[str(done.position)] = answered
+                assert done.rated is not None
+                spent += done.rated.total
+                due += every
+
+        await asyncio.gather(*(client(number) for number in range(order.clients)))
+        facts = {"debits": float(len(waits)), "spent": float(spent), **seen}
+        return Sample(len(waits), time.monotonic(), waits, facts)

@@ -1,0 +1,321 @@
+"""`scripts/bench write`: the floor, the library's plain save and Daybook, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.postgres.database import Database
+from scripts.benchmarks import floor, ground
+from scripts.benchmarks.bare import Bare
+from scripts.benchmarks.books import Books
+from scripts.benchmarks.charging import Charging
+from scripts.benchmarks.clients import Sample, together
+from scripts.benchmarks.crew import Crew
+from scripts.benchmarks.ground import Ground
+from scripts.benchmarks.library import Plain
+from scripts.benchmarks.long_account import measure_long
+from scripts.benchmarks.pace import Pace
+from scripts.benchmarks.rows import Report, in_turn
+
+CLIENTS = (1, 16, 64, 256)
+LIBRARY_CLIENTS = (1, 16)
+THOUSAND = ground.names(1000)
+HOT = ["hot"]
+POOR = [f"poor{number}" for number in range(4)]
+BULK = 1000
+FLOOR_PROCESSES = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Over how many processes and connections a floor's clients work."""
+
+    processes: int
+    connections: int
+
+    def __str__(self) -> str:
+        return f"{self.connections} connections, {self.processes} processes"
+
+
+class Contest:
+    """Everything that the measurements of `write` share."""
+
+    def __init__(self, place: Ground, report: Report, pace: Pace) -> None:
+        self.place = place
+        self.report = report
+        self.pace = pace
+        self.ledger: Database = place.ledger("daybook_bench")
+        self.fresh = [f"fresh{number}" for number in range(2 * pace.rounds + 1)]
+        ground.furnish(self.ledger, [*THOUSAND, *HOT, "long", *self.fresh], POOR)
+        self.floor_url = place.database("floor")
+        floor.create(self.floor_url)
+        self.books = Books(self.ledger.conninfo(owner=True))
+        self.floor_debits = 0
+        self._turn = 0
+
+    def tag(self) -> str:
+        """A mark that no other turn uses, for keys."""
+        self._turn += 1
+        return f"t{self._turn}"
+
+    def charging(self, processes: int = 1) -> Crew:
+        """Writers, one a process."""
+        return Crew(Charging, self.ledger.conninfo(), processes=processes)
+
+    def floor(self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape) -> Sample:
+        """One turn of the floor."""
+        return self._floor(crew, clients, accounts, shape, self.pace.seconds)
+
+    def best_shape(
+        self, crew: Crew, clients: int, accounts: Sequence[str], processes: int | None = None
+    ) -> Shape:
+        """Try the shapes that make sense, shortly, and take the fastest: no straw man."""
+        tried: dict[Shape, float] = {}
+        seconds = self.pace.seconds / 3
+        for shape in _shapes(clients, len(accounts), self.pace.quick, processes):
+            self._floor(crew, clients, accounts, shape, 0.05)  # connect
+            tried[shape] = self._floor(crew, clients, accounts, shape, seconds).per_s
+        return max(tried, key=lambda shape: tried[shape])
+
+    def _floor(
+        self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape, seconds: float
+    ) -> Sample:
+        sample = crew.run(
+            "debit",
+            clients,
+            accounts,
+            seconds,
+            self.tag(),
+            processes=shape.processes,
+            connections=max(shape.connections // shape.processes, 1),
+        )
+        self.floor_debits += int(sample.facts["debits"])
+        return sample
+
+    def charge(self, crew: Crew, clients: int, accounts: Sequence[str]) -> Sample:
+        """One turn of Daybook, and a look into its books."""
+        return together(self.charge_each(crew, clients, accounts))
+
+    def charge_each(
+        self, crew: Crew, clients: int, accounts: Sequence[str], processes: int = 1
+    ) -> list[Sample]:
+        """As `charge`, each process by itself."""
+        parts = crew.each(
+            "charge", clients, accounts, self.pace.seconds, self.tag(), processes=processes
+        )
+        self.check(f"{clients} clients on {len(accounts)}", together(parts))
+        return parts
+
+    def check(self, label: str, sample: Sample) -> None:
+        """Compare what a turn was told with what is recorded."""
+        self.books.check(label, sample.facts["debits"], sample.facts["spent"])
+
+
+def _shapes(clients: int, accounts: int, quick: bool, processes: int | None) -> Iterator[Shape]:
+    if clients == 1:
+        yield Shape(1, 1)
+        return
+    # On one row only one transaction goes on at a time; the next may at best stand ready.
+    given = (32, 16) if accounts > 1 else (16, 4, 2, 1)
+    sizes = sorted({min(size, clients) for size in (given[:1] + given[2:3] if quick else given)})
+    for size in sizes:
+        for count in (1,) if quick else (1, 2):
+            if (processes or count) <= size:
+                yield Shape(processes or count, size)
+            if processes is not None:
+                break
+
+
+def measure(place: Ground, report: Report, pace: Pace) -> None:
+    """Everything that was asked for; what is wrong with the books ends up in the report."""
+    contest = Contest(place, report, pace)
+    measure_clients(contest)
+    if pace.wants("bulk"):
+        measure_bulk(contest)
+    if pace.wants("long"):
+        measure_long(contest)
+    measure_processes(contest)
+    contest.books.audit()
+    report.wrong += contest.books.wrong
+    report.wrong += floor.audit(contest.floor_url, contest.floor_debits)
+
+
+def measure_clients(contest: Contest) -> None:
+    """1, 16, 64 and 256 clients on 1,000 accounts and on one."""
+    wanted = [
+        (clients, accounts)
+        for accounts in (THOUSAND, HOT)
+        for clients in CLIENTS
+        if contest.pace.wants(f"clients {clients} on {len(accounts)}")
+    ]
+    if not wanted:
+        return
+    with ExitStack() as stack:
+        floors = stack.enter_context(Crew(floor.Floor, contest.floor_url, processes=2))
+        chargers = stack.enter_context(contest.charging())
+        chargers.run("charge", 64, THOUSAND, 0.3, contest.tag())  # warm, and uncounted
+        contest.books.skip()
+        plain: Crew | None = None
+        for clients, accounts in wanted:
+            if clients in LIBRARY_CLIENTS and plain is None:
+                plain = stack.enter_context(_library(contest))
+            _one_load(contest, floors, chargers, plain, clients, accounts)
+
+
+@contextmanager
+def _library(contest: Contest) -> Iterator[Crew]:
+    with Crew(Plain, contest.place.database("library")) as crew:
+        crew.run("open", 1, [*THOUSAND, *HOT], 0, contest.tag())
+        yield crew
+
+
+def _one_load(
+    contest: Contest,
+    floors: Crew,
+    chargers: Crew,
+    plain: Crew | None,
+    clients: int,
+    accounts: Sequence[str],
+) -> None:
+    report, pace = contest.report, contest.pace
+    report.say(f"{clients} clients on {len(accounts)}")
+    contest.place.rest()
+    shape = contest.best_shape(floors, clients, accounts)
+    last: dict[str, Any] = {}
+
+    def ours(_: int) -> Sample:
+        last["after"] = contest.books.skip()
+        last["sample"] = contest.charge(chargers, clients, accounts)
+        last["upto"] = contest.books.skip()
+        return last["sample"]
+
+    def library(_: int) -> Sample:
+        assert plain is not None
+        return plain.run("debit", clients, accounts, pace.seconds, contest.tag())
+
+    turns: list[Callable[[int], Sample]] = [
+        lambda _: contest.floor(floors, clients, accounts, shape),
+        ours,
+    ]
+    with_library = plain is not None and clients in LIBRARY_CLIENTS
+    with_bare = clients == CLIENTS[-1] and len(accounts) > 1
+    with ExitStack() as stack:
+        if with_library:
+            turns.append(library)
+        if with_bare:
+            bare = stack.enter_context(Crew(Bare, contest.ledger.conninfo(owner=True)))
+            turns.append(lambda _: _bare_turn(contest, bare, last))
+        samples = in_turn(pace.rounds, *turns)
+    given = {"clients": clients, "accounts": len(accounts)}
+    report.add("floor", samples[0], **given, processes=shape.processes, note=str(shape))
+    report.add("daybook", samples[1], **given, note=f"{_size(samples[1]):.0f} a commit")
+    if with_library:
+        conflicts = sum(sample.facts["conflicts"] for sample in samples[2])
+        report.add("library save", samples[2], **given, note=f"{conflicts:.0f} saved again")
+    if with_bare:
+        note = f"batches of {_size(samples[1]):.0f}, waits of a batch"
+        report.add("bare insert", samples[-1], **given, note=note)
+
+
+def _bare_turn(contest: Contest, bare: Crew, last: dict[str, Any]) -> Sample:
+    return bare.run(
+        "insert",
+        1,
+        THOUSAND,
+        contest.pace.seconds,
+        contest.tag(),
+        after=last["after"],
+        upto=last["upto"],
+        size=round(_size([last["sample"]])),
+    )
+
+
+def _size(samples: Sequence[Sample]) -> float:
+    """What one commit held on average."""
+    batches = sum(sample.facts["batches"] for sample in samples)
+    return sum(sample.acts for sample in samples) / max(batches, 1)
+
+
+def measure_bulk(contest: Contest) -> None:
+    """1,000 keyed acts a call, each accepted or refused, from 1, 2 and 4 callers at once."""
+    given = {"accounts": len(THOUSAND)}
+
+    def ours(chargers: Crew, callers: int) -> Sample:
+        sample = chargers.run(
+            "bulk", callers, THOUSAND, contest.pace.seconds, contest.tag(), size=BULK
+        )
+        contest.check(f"bulk by {callers}", sample)
+        return sample
+
+    def set_based(floors: Crew, callers: int) -> Sample:
+        sample = floors.run(
+            "bulk", callers, THOUSAND, contest.pace.seconds, contest.tag(), size=BULK
+        )
+        contest.floor_debits += int(sample.facts["debits"])
+        return sample
+
+    with Crew(floor.Floor, contest.floor_url) as floors, contest.charging() as chargers:
+        contest.books.skip()
+        for turn in (set_based, ours):
+            turn(floors if turn is set_based else chargers, 1)  # warm, and uncounted
+        for callers in (1, 2, 4):
+            contest.report.say(f"bulk, {callers} callers")
+            contest.place.rest()
+            samples = in_turn(
+                contest.pace.rounds,
+                lambda _, n=callers: set_based(floors, n),  # type: ignore[misc]
+                lambda _, n=callers: ours(chargers, n),  # type: ignore[misc]
+            )
+            note = f"{BULK} a call, waits of a call"
+            contest.report.add("bulk floor", samples[0], clients=callers, **given, note=note)
+            contest.report.add("bulk", samples[1], clients=callers, **given, note=note)
+
+
+def measure_processes(contest: Contest) -> None:
+    """Two and four processes, each with a writer and 16 clients, on 1,000 accounts and on one."""
+    wanted = [
+        (processes, accounts)
+        for processes in (2, 4)
+        for accounts in (THOUSAND, HOT)
+        if contest.pace.wants(f"processes {processes} on {len(accounts)}")
+    ]
+    if not wanted:
+        return
+    with (
+        Crew(floor.Floor, contest.floor_url, processes=FLOOR_PROCESSES) as floors,
+        contest.charging(4) as chargers,
+    ):
+        contest.books.skip()
+        contest.charge_each(chargers, 64, THOUSAND, 4)  # warm, and uncounted
+        for processes, accounts in wanted:
+            contest.report.say(f"{processes} processes on {len(accounts)}")
+            _one_crowd(contest, floors, chargers, processes, accounts)
+
+
+def _one_crowd(
+    contest: Contest, floors: Crew, chargers: Crew, processes: int, accounts: Sequence[str]
+) -> None:
+    clients = 16 * processes
+    contest.place.rest()
+    shape = contest.best_shape(floors, clients, accounts, processes)
+    least: list[Sample] = []
+    shares: list[float] = []
+
+    def ours(_: int) -> Sample:
+        parts = contest.charge_each(chargers, clients, accounts, processes)
+        least.append(min(parts, key=lambda part: part.acts))
+        shares.append(least[-1].acts * processes / sum(part.acts for part in parts))
+        return together(parts)
+
+    samples = in_turn(
+        contest.pace.rounds, lambda _: contest.floor(floors, clients, accounts, shape), ours
+    )
+    given = {"clients": clients, "accounts": len(accounts), "processes": processes}
+    contest.report.add("floor", samples[0], **given, note=str(shape))
+    conflicts = sum(sample.facts["conflicts"] for sample in samples[1])
+    contest.report.add("daybook", samples[1], **given, note=f"{conflicts:.0f} commits met others")
+    note = f"{sorted(shares)[len(shares) // 2]:.0%} of an even share"
+    contest.report.add("daybook, least lucky process", least, **given, note=note)
