@@ -1,10 +1,10 @@
-"""`/v1/admin/workspaces/{id}`: what administrators do to one account. Every act is an event."""
+"""`/v1/admin/workspaces/{id}`: how administrators move money of one account, by adding facts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.amounts import micros
-from api.call import Call, enter, parse, read_body
+from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from domain.account_facts import Credited, CreditsReversed, Debited
@@ -26,8 +26,6 @@ router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]
 Instant = Annotated[datetime, Meta(tz=True)]
-Freeze = Literal["chargeback", "admin", "fraud"]
-KINDS: tuple[Freeze, ...] = ("chargeback", "admin", "fraud")
 
 
 class NewCredit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,28 +94,9 @@ class Refunded(msgspec.Struct, frozen=True):
     balance_usd: Decimal
 
 
-class Freezing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why: `chargeback`, `admin` or `fraud`; any other text is a note."""
-
-    reason: Text | None = None
-    ticket_ref: Label | None = None
-
-
-class Frozen(msgspec.Struct, frozen=True):
-    """Whether the account may spend, and every reason why not."""
-
-    workspace_id: str
-    is_frozen: bool
-    frozen: bool
-    freeze_reasons: list[str]
-    balance_micros: int
-    balance_usd: Decimal
-
-
 _credit = msgspec.json.Decoder(NewCredit)
 _adjustment = msgspec.json.Decoder(Adjustment)
 _refund = msgspec.json.Decoder(Refund)
-_freezing = msgspec.json.Decoder(Freezing)
 
 
 @router.post(
@@ -269,83 +248,6 @@ async def refund(request: Request) -> Response:
         )
 
     return await once(call, body, act, required=True)
-
-
-@router.post(
-    "/freeze",
-    **documented(
-        "Stop an account from spending",
-        "admin",
-        body=Freezing,
-        optional_body=True,
-        answers={200: Frozen},
-        examples={"fraud": {"reason": "fraud", "ticket_ref": "T-3"}},
-        keyed=False,
-        of="path",
-    ),
-)
-async def freeze(request: Request) -> Response:
-    """Usage is refused with 402 until every reason is lifted; billing and reading go on."""
-    call = await enter(request, "admin", "path")
-    body = await read_body(request)
-    asked = parse(_freezing, body or b"{}")
-    kind, note = _kind_and_note(asked)
-
-    async def act(_: str) -> Answer:
-        ref = asked.ticket_ref or "admin"
-        done = await call.house.ledger.freeze(
-            call.workspace_id, kind or "admin", ref, note, await call.context()
-        )
-        return Answer(await _state(call), done.position)
-
-    return await once(call, body, act)
-
-
-@router.post(
-    "/unfreeze",
-    **documented(
-        "Let an account spend again",
-        "admin",
-        body=Freezing,
-        optional_body=True,
-        answers={200: Frozen},
-        examples={"all": {"reason": "customer called", "ticket_ref": "T-3"}},
-        keyed=False,
-        of="path",
-    ),
-)
-async def unfreeze(request: Request) -> Response:
-    """One of the three reasons lifts that kind; no reason, or any other text, lifts all."""
-    call = await enter(request, "admin", "path")
-    body = await read_body(request)
-    asked = parse(_freezing, body or b"{}")
-    kind, note = _kind_and_note(asked)
-
-    async def act(_: str) -> Answer:
-        done = await call.house.ledger.unfreeze(
-            call.workspace_id, kind, asked.ticket_ref or "", note, await call.context()
-        )
-        return Answer(await _state(call), done.position)
-
-    return await once(call, body, act)
-
-
-def _kind_and_note(asked: Freezing) -> tuple[Freeze | None, str | None]:
-    if asked.reason in KINDS:
-        return asked.reason, None
-    return None, asked.reason
-
-
-async def _state(call: Call) -> Frozen:
-    account = await call.house.ledger.account(call.workspace_id)
-    return Frozen(
-        call.workspace_id,
-        account.is_frozen,
-        account.is_frozen,
-        [reason for reason, _ in account.freezes],
-        account.balance,
-        usd(account.balance),
-    )
 
 
 def _utc(moment: datetime, name: str) -> datetime:

@@ -22,6 +22,7 @@ from api import (
     audit,
     billing,
     dashboard,
+    freezing,
     health,
     history,
     logs,
@@ -29,15 +30,18 @@ from api import (
     problems,
     publishing,
     replays,
+    spending,
     testing,
     topup,
     usage,
+    usage_batch,
     workspaces,
 )
 from api.auth import KeyRing
 from api.edge import Edge
 from api.house import House
 from api.metrics import Metrics
+from api.receipts import Receipts
 from domain.catalogue import Catalogue
 from domain.errors import BackdatedPriceBook
 from domain.facts import Context
@@ -72,11 +76,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for module in (
         usage,
+        usage_batch,
         billing,
         history,
         topup,
         workspaces,
         admin,
+        freezing,
+        spending,
         publishing,
         audit,
         replays,
@@ -114,8 +121,11 @@ async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[House]:
         keys = KeyRing(pool, conninfo)
         keys.start()
         stack.push_async_callback(keys.stop)
+        receipts = Receipts(pool)
+        receipts.start()
+        stack.push_async_callback(receipts.stop)
         clock: Clock = TestClock(pool) if settings.test_clock else SystemClock()
-        yield House(settings, clock, pool, writer, Ledger(writer), keys, metrics)
+        yield House(settings, clock, pool, writer, Ledger(writer), keys, metrics, receipts)
 
 
 def _make_tables(conninfo: str) -> None:

@@ -12,6 +12,7 @@ from adapters.postgres.writer import Writer
 from adapters.settings import Settings
 from api.auth import KeyRing
 from api.metrics import Metrics
+from api.receipts import Receipts
 from domain.ledger import Ledger
 
 
@@ -26,3 +27,4 @@ class House:
     ledger: Ledger
     keys: KeyRing
     metrics: Metrics
+    receipts: Receipts

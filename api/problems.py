@@ -33,6 +33,7 @@ STATUS: dict[type[Refusal], int] = {
     refusals.PayloadTooLarge: 413,
     refusals.UnsupportedMediaType: 415,
     errors.InvalidInput: 422,
+    refusals.UpstreamFailed: 502,
     errors.TryAgain: 503,
 }
 """Subclasses inherit the status; a test demands one for every refusal."""
@@ -82,6 +83,8 @@ def problem(refusal: Refusal, instance: str) -> Problem:
     elif isinstance(refusal, InvalidInput):
         loc = refusal.loc if refusal.loc[:1] and refusal.loc[0] in PARTS else ("body", *refusal.loc)
         members["errors"] = [{"loc": loc, "msg": refusal.message, "type": refusal.code}]
+        if isinstance(refusal, errors.OAuthRejected):
+            members["fallback_available"] = refusal.fallback_available
     elif isinstance(refusal, TryAgain):
         headers["Retry-After"] = str(refusal.retry_after)
     elif isinstance(refusal, refusals.Unauthenticated):
@@ -123,6 +126,7 @@ def _payment_members(refusal: PaymentRequired) -> dict[str, Any]:
         "resets_at": refusal.resets_at,
         "overage_available": refusal.overage_available,
         "checkout_url": None,
+        "decision_id": refusal.decision_id,
         **extra,
     }
 

@@ -5,6 +5,7 @@ Refusal
 ├── InvalidInput ─ UnsupportedGroupBy, IdempotencyKeyReuse
 ├── Conflict ─ IdempotencyInProgress
 ├── TryAgain ─ ProjectionLagging
+├── UpstreamFailed
 ├── IdempotencyKeyMissing
 ├── PayloadTooLarge
 └── UnsupportedMediaType
@@ -81,6 +82,17 @@ class PaymentMethodRequired(PaymentRequired):
 
     def __str__(self) -> str:
         return "No card is saved here; send a payment_ref for a payment made elsewhere."
+
+
+@dataclass(eq=False)
+class UpstreamFailed(Refusal):
+    """The provider of the model failed or took too long. Nothing was charged."""
+
+    code: ClassVar[str] = "upstream_failed"
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.why} Nothing was charged."
 
 
 class ProjectionLagging(TryAgain):

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import problems
 from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
+from api.receipts import note
 from domain.account_facts import UsageVoided
 from domain.charge import Charge
-from domain.errors import InvalidInput, PaymentRequired, Refusal, TryAgain
+from domain.errors import PaymentRequired, Refusal, TryAgain
 from domain.money import usd
 from domain.usage import Label, Usage
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
-
-BATCH_MAX = 1_000
 
 
 class Funding(msgspec.Struct, frozen=True):
@@ -57,36 +54,6 @@ class NotMetered(msgspec.Struct, frozen=True):
     metered: bool = False
 
 
-class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Up to 1,000 acts, each charged for itself."""
-
-    items: list[Usage]
-
-
-class RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch whose items are looked at one by one."""
-
-    items: list[msgspec.Raw]
-
-
-class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one act of a batch ended: `result` as of the single call, or a `problem`."""
-
-    index: int
-    status: int
-    event_id: str | None
-    result: Any = msgspec.UNSET
-    problem: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-
-
-class BatchResult(msgspec.Struct, frozen=True):
-    """One result for each act, in the order in which they were sent."""
-
-    results: list[ItemResult]
-    charged: int
-    refused: int
-
-
 class Void(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why an act was a mistake."""
 
@@ -117,12 +84,6 @@ class Voided(msgspec.Struct, frozen=True):
     balance_usd: Decimal
 
 
-class EventId(msgspec.Struct):
-    """What is read of an item that is wrong elsewhere."""
-
-    event_id: str | None = None
-
-
 EXAMPLE = {
     "event_id": "req_01H",
     "meter": "chat",
@@ -145,9 +106,7 @@ ANSWER = {
 NOT_METERED = NotMetered()
 
 _usage = msgspec.json.Decoder(Usage)
-_batch = msgspec.json.Decoder(list[msgspec.Raw] | RawBatch)
 _void = msgspec.json.Decoder(Void)
-_event_id = msgspec.json.Decoder(EventId)
 
 
 @router.post(
@@ -171,8 +130,8 @@ async def charge(request: Request) -> Response:
         return await once(call, body, lambda _: _answer(call, usage))
     done = await _charge(call, usage)
     return Response(
-        encode(_charged(done)),
-        _status(done),
+        encode(charged_of(done)),
+        status_of(done),
         {"X-Ledger-Position": str(done.position)} if done.metered else None,
         "application/json",
     )
@@ -180,34 +139,38 @@ async def charge(request: Request) -> Response:
 
 async def _answer(call: Call, usage: Usage) -> Answer:
     done = await _charge(call, usage)
-    return Answer(_charged(done), done.position or None, _status(done))
+    return Answer(charged_of(done), done.position or None, status_of(done))
 
 
 async def _charge(call: Call, usage: Usage) -> Charge:
     try:
         done = await call.house.ledger.charge(call.workspace_id, usage, await call.context())
     except Refusal as refusal:
-        _count(call, refusal)
+        count(call, refusal)
         raise
-    _count(call, done)
+    count(call, done)
     return done
 
 
-def _status(done: Charge) -> int:
+def status_of(done: Charge) -> int:
+    """201 for an act that was recorded now."""
     return 201 if done.metered and not done.replayed else 200
 
 
-def _count(call: Call, end: Charge | Exception) -> None:
+def count(call: Call, end: Charge | Exception) -> None:
+    """Count how an act ended; a refusal to pay gets a receipt."""
     if isinstance(end, Charge):
         outcome = "replayed" if end.replayed else "charged" if end.metered else "not_metered"
     elif isinstance(end, PaymentRequired):
         outcome = "payment_required"
+        note(call, end)
     else:
         outcome = "try_again" if isinstance(end, TryAgain) else "refused"
     call.house.metrics.charges.labels(outcome).inc()
 
 
-def _charged(done: Charge) -> Charged | NotMetered:
+def charged_of(done: Charge) -> Charged | NotMetered:
+    """The end of an act as it is sent; the same for a replay."""
     if done.usage_id is None:
         return NOT_METERED
     rated = done.rated
@@ -225,73 +188,6 @@ def _charged(done: Charge) -> Charged | NotMetered:
         done.late,
         msgspec.UNSET if rated else None,
     )
-
-
-@router.post(
-    "/batch",
-    **documented(
-        "Charge up to 1,000 acts",
-        "usage:write",
-        body=Batch,
-        answers={200: BatchResult},
-        examples={"two": {"items": [EXAMPLE, {**EXAMPLE, "event_id": "req_01J"}]}},
-        keyed=False,
-    ),
-)
-async def charge_batch(request: Request) -> Response:
-    """Each act is charged or refused for itself, in order, and safe to send again. The body is
-    an array, or an object with `items`."""
-    call = await enter(request, "usage:write")
-    body = await read_body(request)
-    given = parse(_batch, body, whole=False)
-    items = given if isinstance(given, list) else given.items
-    if not 1 <= len(items) <= BATCH_MAX:
-        raise InvalidInput(("items",), f"a batch has 1 to {BATCH_MAX} items, not {len(items)}")
-    return await once(call, body, lambda _: _charge_items(call, items))
-
-
-async def _charge_items(call: Call, items: list[msgspec.Raw]) -> Answer:
-    context = await call.context()
-    results: list[ItemResult | None] = [None] * len(items)
-    usages: list[Usage] = []
-    places: list[int] = []
-    for index, item in enumerate(items):
-        try:
-            usages.append(_item(item))
-            places.append(index)
-        except InvalidInput as wrong:
-            results[index] = _refused(call, index, _event_id_of(item), wrong)
-    position = 0
-    ends = await call.house.ledger.charge_many(call.workspace_id, usages, context)
-    for index, usage, end in zip(places, usages, ends, strict=True):
-        if isinstance(end, Charge):
-            position = max(position, end.position)
-            _count(call, end)
-            results[index] = ItemResult(index, _status(end), usage.event_id, _charged(end))
-        elif isinstance(end, Refusal):
-            results[index] = _refused(call, index, usage.event_id, end)
-        else:
-            raise end
-    done = [result for result in results if result is not None]
-    refused = sum(result.status >= 400 for result in done)
-    return Answer(BatchResult(done, len(done) - refused, refused), position or None)
-
-
-def _item(item: msgspec.Raw) -> Usage:
-    return parse(_usage, bytes(item))
-
-
-def _event_id_of(item: msgspec.Raw) -> str | None:
-    try:
-        return _event_id.decode(item).event_id
-    except (ValueError, OverflowError, RecursionError):
-        return None
-
-
-def _refused(call: Call, index: int, event_id: str | None, refusal: Refusal) -> ItemResult:
-    _count(call, refusal)
-    made = problems.problem(refusal, f"{call.request.url.path}#{index}")
-    return ItemResult(index, made.status, event_id, problem=made.members)
 
 
 @router.post(

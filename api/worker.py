@@ -3,6 +3,8 @@
 Run as `python -m api.worker FD`; settings come in the environment.
 """
 
+import asyncio
+import contextlib
 import socket
 import sys
 
@@ -12,7 +14,31 @@ from adapters.settings import read_settings
 from api.app import create_app
 
 DRAIN_S = 5
+STREAMS_END_S = 0.3
 IDLE_S = 75
+
+
+class Worker(uvicorn.Server):
+    """Uvicorn, with an end for answers that never end by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests under way; pages that listen for news are hung up on, and will
+        find another worker."""
+        ending = asyncio.create_task(self._end_streams())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ending
+
+    async def _end_streams(self) -> None:
+        await asyncio.sleep(STREAMS_END_S)
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            transport = getattr(connection, "transport", None)
+            if cycle is not None and transport is not None and cycle.response_started:
+                transport.close()
 
 
 def main() -> None:
@@ -28,7 +54,7 @@ def main() -> None:
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    Worker(config).run(sockets=[sock])
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
         return fact
 
     def next_cycle(self) -> tuple[datetime, datetime]:
-        """The cycle after the one that runs, counted from the original anchor."""
+        """The cycle after the one that was closed just now, counted from the original anchor."""
         assert self.anchor_at is not None
         assert self.period_end is not None
-        return self.period_end, boundary(self.anchor_at, self.closed_cycles + 2)
+        return self.period_end, boundary(self.anchor_at, self.closed_cycles + 1)

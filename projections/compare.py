@@ -64,12 +64,15 @@ def compare(connection: Connection[Any], progress: Progress | None = None) -> li
         )
         upto = max(cut for _, cut in checks)
         differences: list[Difference] = []
-        for position, stream, version, fact, columns in _facts(connection, upto, differences):
+        facts = _facts(connection, upto, differences)
+        for count, (position, stream, version, fact, columns) in enumerate(facts):
             for check, cut in checks:
                 if position <= cut:
                     check.take(position, stream, version, fact, columns)
-            if progress is not None and position % CHUNK == 0:
+            if progress is not None and count % CHUNK == 0:
                 progress(position, upto)
+        if progress is not None:
+            progress(upto, upto)
         for check, _ in checks:
             for stream, field, projected, replayed in check.differences(connection):
                 workspace = accounts.workspace(stream)

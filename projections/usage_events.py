@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
+from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
 from domain.identity import parse_usage_id
-from domain.usage import Usage
 from projections.act import parts_of
+from projections.appending import OPTIONS, as_csv
 from projections.read_model import Posted, ReadModel
 
 TABLE = """
@@ -63,30 +62,17 @@ CREATE INDEX IF NOT EXISTS {table}_order ON {table} USING brin (position)
     WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX IF NOT EXISTS {table}_unrated ON {table} (position) WHERE is_unrated
 """
-LABELS = (
-    "meter",
-    "action",
-    "mode",
-    "llm_model",
-    "provider",
-    "route",
-    "api_key_id",
-    "model_username",
-    "model_iam_id",
-    "face_id",
-    "bot_id",
-    "thread_id",
-)
 COLUMNS = (
     *("stream", "position", "version", "occurred_at", "recorded_at", "event_id"),
-    *LABELS,
-    *("cycle_id", "hold_id"),
-    *("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens"),
-    *("units", "included_units", "overage_units", "absorbed_units"),
-    *("wallet", "overage", "external", "absorbed", "is_unrated", "late"),
-    *("provider_cost", "markup", "total_cost", "price_book_version", "balance_after"),
+    *("meter", "action", "mode", "llm_model", "provider", "route", "api_key_id"),
+    *("model_username", "model_iam_id", "face_id", "bot_id", "thread_id", "cycle_id", "hold_id"),
+    *("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "units"),
+    *("late", "balance_after"),
+    *("included_units", "overage_units", "absorbed_units"),
+    *("wallet", "overage", "external", "absorbed", "is_unrated"),
+    *("provider_cost", "markup", "total_cost", "price_book_version"),
 )
-COPY = f"COPY {{usage_events}} ({', '.join(COLUMNS)}) FROM STDIN"
+COPY = f"COPY {{usage_events}} ({', '.join(COLUMNS)}) FROM STDIN {OPTIONS}"
 # The act stands at a place in its stream; the event table knows the position of that place.
 RATED = """
     UPDATE {usage_events} act
@@ -110,14 +96,12 @@ VOIDED = """
     JOIN events e ON e.originator_id = new.stream AND e.originator_version = new.version
     WHERE act.stream = new.stream AND act.position = e.notification_id
 """
-NULL = "\\N"
-NOTHING = "0\t0\t0\t"  # included, overage and absorbed units of an act that the wallet paid
-NOBODY = "\t0\t0\t0\tf\t"  # overage, external and absorbed µ of such an act, and that it is rated
 REMEMBERED = 50_000
+NO_PRICE = (None, None, None, None)
 
 
 class UsageEvents(ReadModel):
-    """The itemised history. Rows are appended as text: nothing per value in Python."""
+    """The itemised history. Rows are appended by one COPY a batch, without a call a value."""
 
     name = "usage_events"
     facts = (Debited, UsageRecorded, UsageRated, UsageVoided)
@@ -125,25 +109,24 @@ class UsageEvents(ReadModel):
 
     def __init__(self, suffix: str = "") -> None:
         super().__init__(suffix)
-        self._labels: dict[tuple[str | None, ...], str] = {}
         self._streams: dict[int, str] = {}
         self._changes = [(self.sql(statement)) for statement in (RATED, PAID, VOIDED)]
         self._copy = self.sql(COPY)
 
     def fold(self, events: Sequence[Posted]) -> Any:
-        """(lines to append, then rows of RATED, PAID and VOIDED)."""
-        lines: list[str] = []
+        """(rows to append, then rows of RATED, PAID and VOIDED)."""
+        rows: list[tuple[Any, ...]] = []
         rated: list[tuple[Any, ...]] = []
         paid: list[tuple[Any, ...]] = []
         voided: list[tuple[Any, ...]] = []
         for position, stream, version, fact in events:
             if isinstance(fact, Debited):
                 if fact.usage is not None:
-                    lines.append(self._line(position, stream, version, fact))
+                    rows.append(self._row(position, stream, version, fact))
                 elif fact.rates_usage_id is not None:
                     paid.append((*_place(fact.rates_usage_id), fact.amount, fact.balance_after))
             elif isinstance(fact, UsageRecorded):
-                lines.append(self._line(position, stream, version, fact))
+                rows.append(self._row(position, stream, version, fact))
             elif isinstance(fact, UsageVoided):
                 voided.append((*_place(fact.usage_id), position))
             elif isinstance(fact, UsageRated):
@@ -154,60 +137,46 @@ class UsageEvents(ReadModel):
                         *(price.provider_cost, price.markup, price.total, price.book),
                     )
                 )
-        return (lines, rated, paid, voided) if lines or rated or paid or voided else None
+        return (rows, rated, paid, voided) if rows or rated or paid or voided else None
 
     def write(self, connection: Connection, changes: Any) -> None:
         """Append the acts, then complete or mark those that later facts are about."""
-        lines, *later = changes
-        if lines:
+        acts, *later = changes
+        if acts:
             with connection.cursor().copy(self._copy) as copy:
-                copy.write("".join(lines))
+                copy.write(as_csv(acts))
         for statement, rows in zip(self._changes, later, strict=True):
             if rows:
                 columns = [list(column) for column in zip(*sorted(rows), strict=True)]
                 connection.execute(statement, columns, prepare=True)
 
-    def _line(
+    def _row(
         self, position: int, stream: UUID, version: int, fact: Debited | UsageRecorded
-    ) -> str:
+    ) -> tuple[Any, ...]:
+        """An act in the order of `COLUMNS`."""
         usage, rated = fact.usage, fact.rated
         assert usage is not None
         tokens = usage.tokens
-        recorded = fact.recorded_at.isoformat()
-        at = usage.occurred_at
-        head = (
-            f"{self._streams.get(stream.int) or self._stream(stream)}\t{position}\t{version}\t"
-            f"{recorded if at is None else at.isoformat()}\t{recorded}\t"
-            f"{_escaped(usage.event_id)}\t{self._labels_of(usage)}\t"
-            f"{NULL if fact.cycle_id is None else _escaped(fact.cycle_id)}\t"
-            f"{NULL if usage.hold_id is None else _escaped(usage.hold_id)}\t"
-            f"{tokens.input}\t{tokens.cached_input}\t{tokens.output}\t{tokens.reasoning}\t"
-            f"{fact.units}\t"
-        )
-        price = (
-            f"{'t' if fact.late else 'f'}\t\\N\t\\N\t\\N\t\\N\t"
-            if rated is None
-            else f"{'t' if fact.late else 'f'}\t{rated.provider_cost}\t"
-            f"{rated.total - rated.provider_cost}\t{rated.total}\t{rated.book}\t"
-        )
+        paid: tuple[int | bool, ...]
         if isinstance(fact, Debited):
-            if not fact.other_draws:
-                return f"{head}{NOTHING}{fact.amount}{NOBODY}{price}{fact.balance_after}\n"
-            balance = str(fact.balance_after)
+            balance_after: int | None = fact.balance_after
+            # Nearly every debit is paid by the wallet alone.
+            paid = (
+                _paid(fact.draws, False)
+                if fact.other_draws
+                else (0, 0, 0, fact.amount, 0, 0, 0, False)
+            )
         else:
-            balance = NULL
-        part = parts_of(fact.draws)
-        # A meter that is not rated always draws units; an act that drew nothing has no price yet.
-        unrated = "t" if rated is None and not fact.draws else "f"
+            balance_after = None
+            # A meter that has no prices draws units; an act that drew nothing waits for a price.
+            paid = _paid(fact.draws, rated is None and not fact.draws)
         return (
-            f"{head}{part.included_units}\t{part.overage_units}\t{part.absorbed_units}\t"
-            f"{part.wallet}\t{part.overage}\t{part.external}\t{part.absorbed}\t"
-            f"{unrated}\t{price}{balance}\n"
-        )
-
-    def _labels_of(self, usage: Usage) -> str:
-        """The columns of `LABELS`; most acts share theirs with an earlier one."""
-        key = (
+            self._streams.get(stream.int) or self._stream(stream),
+            position,
+            version,
+            usage.occurred_at or fact.recorded_at,
+            fact.recorded_at,
+            usage.event_id,
             usage.meter,
             usage.action,
             usage.mode,
@@ -220,14 +189,27 @@ class UsageEvents(ReadModel):
             usage.face_id,
             usage.bot_id,
             usage.thread_id,
+            fact.cycle_id,
+            usage.hold_id,
+            tokens.input,
+            tokens.cached_input,
+            tokens.output,
+            tokens.reasoning,
+            fact.units,
+            fact.late,
+            balance_after,
+            *paid,
+            *(
+                NO_PRICE
+                if rated is None
+                else (
+                    rated.provider_cost,
+                    rated.total - rated.provider_cost,
+                    rated.total,
+                    rated.book,
+                )
+            ),
         )
-        text = self._labels.get(key)
-        if text is None:
-            if len(self._labels) >= REMEMBERED:
-                self._labels.clear()
-            text = "\t".join([NULL if label is None else _escaped(label) for label in key])
-            self._labels[key] = text
-        return text
 
     def _stream(self, stream: UUID) -> str:
         if len(self._streams) >= REMEMBERED:
@@ -236,14 +218,12 @@ class UsageEvents(ReadModel):
         return text
 
 
-_special = re.compile(r"[\\\t\n\r\0]").search
-_ESCAPES = str.maketrans(
-    {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": "\ufffd"}  # NUL: see `storable`
-)
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES) if _special(text) else text
+def _paid(draws: tuple[Draw, ...], unrated: bool) -> tuple[int | bool, ...]:
+    part = parts_of(draws)
+    return (
+        *(part.included_units, part.overage_units, part.absorbed_units),
+        *(part.wallet, part.overage, part.external, part.absorbed, unrated),
+    )
 
 
 def _place(usage_id: str) -> tuple[UUID, int]:

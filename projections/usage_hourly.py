@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from operator import add
 from typing import Any
@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
 from projections.act import LABELS, SUMS, Counted, Labels, added, place_of, storable
+from projections.appending import as_array
 from projections.read_model import Posted, ReadModel
 
 TABLE = f"""
@@ -91,20 +92,17 @@ class UsageHourly(ReadModel):
             [None if label is None else storable(label) for label in column]
             for column in zip(*map(named.__getitem__, order), strict=True)
         ]
-        connection.execute(self._name, (_array(order), *labels), prepare=True)
+        connection.execute(self._name, (as_array(order), *labels), prepare=True)
         streams, buckets, digests = zip(*(key for key, _ in rows), strict=True)
         hexadecimal = {stream: f"{stream:032x}" for stream in set(streams)}
         connection.execute(
             self._upsert,
             (
-                _array(map(hexadecimal.__getitem__, streams)),
-                _array(map(str, buckets)),
-                _array(digests),
-                *(
-                    _array(map(str, column))
-                    for column in zip(*(r[0] for _, r in rows), strict=True)
-                ),
-                _array(str(row[1]) for _, row in rows),
+                as_array(map(hexadecimal.__getitem__, streams)),
+                as_array(buckets),
+                as_array(digests),
+                *(as_array(column) for column in zip(*(r[0] for _, r in rows), strict=True)),
+                as_array([row[1] for _, row in rows]),
             ),
             prepare=True,
         )
@@ -115,8 +113,3 @@ class UsageHourly(ReadModel):
         digest = sha256(msgspec.json.encode(labels)).hexdigest()[:32]
         self._digests[labels] = digest
         return digest
-
-
-def _array(items: Iterable[str]) -> str:
-    # As text: joined in one go, where a binary array costs psycopg a call an item.
-    return "{" + ",".join(items) + "}"

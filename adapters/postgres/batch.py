@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -79,7 +79,7 @@ class Place(msgspec.Struct, gc=False):
 
 
 class Waiting(msgspec.Struct, gc=False):
-    """A command on its way: where its end goes, how often it was decided, what that gave."""
+    """A command on its way: where its end goes, how often it decided again, what that gave."""
 
     command: Command
     answer: Answer
@@ -154,8 +154,8 @@ class Batch:
             if aggregate is None:
                 aggregate = state[key] = base(key).clone()
             own.append(aggregate)
+        before = [aggregate.version for aggregate in own]
         read = [state.get(stream.id.int) or base(stream.id.int) for stream in command.reads]
-        item.attempts += 1
         item.refusal = None
         item.rows = []
         try:
@@ -170,27 +170,19 @@ class Batch:
             item.refusal = error
             item.facts = ()
             item.rows = []
-            self._restore(own, base)
+            for aggregate, version in zip(own, before, strict=True):
+                if aggregate.version != version:
+                    self._restore(aggregate, base)
         self.waiting.append(item)
 
-    def _restore(self, own: Iterable[Aggregate], base: Callable[[Key], Aggregate]) -> None:
+    def _restore(self, touched: Aggregate, base: Callable[[Key], Aggregate]) -> None:
         """Undo what a refused decision recorded before it refused."""
-        for touched in own:
-            if touched.version == self._version_before(touched, base):
-                continue
-            key = touched.id.int
-            aggregate = self.state[key] = base(key).clone()
-            for item in self.waiting:
-                for recorded in item.facts:
-                    if recorded.originator_id == touched.id:
-                        aggregate.fold(recorded.fact, recorded.originator_version)
-
-    def _version_before(self, touched: Aggregate, base: Callable[[Key], Aggregate]) -> int:
-        for item in reversed(self.waiting):
-            for recorded in reversed(item.facts):
+        key = touched.id.int
+        aggregate = self.state[key] = base(key).clone()
+        for item in self.waiting:
+            for recorded in item.facts:
                 if recorded.originator_id == touched.id:
-                    return recorded.originator_version
-        return base(touched.id.int).version
+                    aggregate.fold(recorded.fact, recorded.originator_version)
 
     def arguments(self, base: Callable[[Key], Aggregate]) -> tuple[list[Any], ...]:
         """The eleven arrays of `append_events`."""

@@ -57,9 +57,7 @@ async def keep(connection: AsyncConnection[Any], receipts: Sequence[Receipt]) ->
     await connection.execute(FORGET, (sorted({r.workspace_id for r in receipts}), KEPT))
 
 
-async def find(
-    connection: AsyncConnection[Any], workspace_id: str, decision_id: str
-) -> str | None:
+async def find(connection: AsyncConnection[Any], workspace_id: str, decision_id: str) -> str | None:
     """The JSON of a receipt, or None where there is none (any more)."""
     row = await (await connection.execute(FIND, (decision_id, workspace_id))).fetchone()
     return None if row is None else str(row[0])
@@ -73,9 +71,7 @@ async def before(connection: AsyncConnection[Any], stream: Stream, version: int)
         found = restored(aggregate, topic, state)
         if found is not None and found.version == kept:
             aggregate = found
-    cursor = await connection.execute(
-        EVENTS, (stream.id, aggregate.version, version), binary=True
-    )
+    cursor = await connection.execute(EVENTS, (stream.id, aggregate.version, version), binary=True)
     async for number, topic, state in cursor:
         aggregate.fold(decode_fact(topic, state), number)
     return aggregate

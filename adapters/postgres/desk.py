@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from adapters.postgres.batch import Answer, Batch, Key, Waiting
@@ -25,7 +25,8 @@ HOT_SECONDS = 1.0
 class Desk:
     """Decides commands in order and answers them when their batch has ended."""
 
-    def __init__(self, cache_size: int, queue_limit: int) -> None:
+    def __init__(self, cache_size: int, queue_limit: int, wake: Callable[[], None]) -> None:
+        self.wake = wake  # called when there is work that nobody submitted
         self.cache: OrderedDict[Key, Aggregate] = OrderedDict()
         self.open = Batch()
         self.in_flight: Batch | None = None
@@ -98,24 +99,45 @@ class Desk:
         position = last - sum(len(item.rows) for item in batch.waiting)
         answers: list[tuple[Waiting, int]] = []
         for item in batch.waiting:
-            self.finish(item)
+            self.finish(item, item.refusal is None)
             position += len(item.rows)
             answers.append((item, position))
         if self.open.waiting:
-            _answer(answers)
+            self._answer(answers)
             return due
         # Everybody waited for this batch. Half of them are answered first, so that what they
         # ask next is on its way to the database while the other half decides.
         half = len(answers) // 2
-        _answer(answers[:half])
-        asyncio.get_running_loop().call_soon(_answer, answers[half:])
+        self._answer(answers[:half])
+        asyncio.get_running_loop().call_soon(self._answer, answers[half:])
         return due
 
-    def finish(self, item: Waiting) -> None:
-        """The command, and those that asked for the same, wait no longer."""
-        self.count -= 1 + len(item.followers)
+    def _answer(self, answers: list[tuple[Waiting, int]]) -> None:
+        for item, position in answers:
+            if item.refusal is not None:
+                self.refuse(item, item.refusal)
+            else:
+                item.settle(Done(item.decided, item.facts, position, False))
+
+    def refuse(self, item: Waiting, refusal: Exception) -> None:
+        """Answer one command with no; those that asked under the same cause meanwhile may have
+        asked for something else, so the next of them decides for itself."""
+        followers, item.followers = item.followers, []
+        item.fail(refusal)
+        if followers:
+            first = followers[0]
+            first.followers = followers[1:]
+            key = first.key
+            assert key is not None
+            self._asked[key] = first
+            self.decide(first)
+            self.wake()
+
+    def finish(self, item: Waiting, followers: bool = True) -> None:
+        """The command waits no longer, nor do those that share its fate."""
+        self.count -= 1 + (len(item.followers) if followers else 0)
         key = item.key
-        if key is not None:
+        if key is not None and (followers or not item.followers):
             self._asked.pop(key, None)
 
     def fail(self, items: Iterable[Waiting], error: BaseException) -> None:
@@ -153,16 +175,18 @@ class Desk:
         contended: bool,
     ) -> Batch:
         """Answer what turned out to be recorded, take in what others wrote, and let only the
-        commands that rest on it decide again. Returns what is left to commit.
+        commands that rest on it decide again. Returns what is left to commit; the same batch
+        where there was nothing new.
 
         ``newer`` holds the streams as the database has them, of which ``moved`` have moved on;
         ``contended`` says that another process wrote them, so that turns be taken for a while.
         """
-        until = time.monotonic() + HOT_SECONDS
+        if not found and not moved:
+            return batch
         for key in moved:
             self.cache[key] = newer[key]
-            if contended:
-                self._hot[key] = until
+            if contended and key in batch.state:
+                self.heat(key)
         rest = self._answer_found(batch, found, moved)
         _spread(moved, [*rest, *self.open.waiting])
         left = self.in_flight = Batch()
@@ -171,9 +195,9 @@ class Desk:
             if not item.touches(moved):
                 left.waiting.append(item)
             elif item.attempts >= ATTEMPTS:
-                self.finish(item)
-                item.fail(ConcurrencyConflict())
+                self.fail((item,), ConcurrencyConflict())
             else:
+                item.attempts += 1
                 left.decide(item, self.committed)
         self.decide_open_again(moved)
         return left
@@ -203,6 +227,7 @@ class Desk:
     def decide_open_again(self, moved: set[Key]) -> None:
         """What was decided meanwhile on state that will not come to be decides again too."""
         before, self.open = self.open, Batch()
+        _spread(moved, before.waiting)
         self.open.state = {key: a for key, a in before.state.items() if key not in moved}
         for item in before.waiting:
             if item.touches(moved):
@@ -217,10 +242,13 @@ class Desk:
             item.fail(error)
         gone = set(batch.state)
         batch.state = {}
-        _spread(gone, self.open.waiting)
         self.decide_open_again(gone)
 
     # -- taking turns, and the cache ----------------------------------------------------------
+
+    def heat(self, key: Key) -> None:
+        """Other processes write this stream too: take turns for a while."""
+        self._hot[key] = time.monotonic() + HOT_SECONDS
 
     def hot(self, batch: Batch) -> list[UUID]:
         """The batch's streams that other processes wrote a moment ago, in one fixed order."""
@@ -243,14 +271,6 @@ class Desk:
         idle = [key for key in self.cache if key not in needed]
         for key in idle[:excess]:
             del self.cache[key]
-
-
-def _answer(answers: list[tuple[Waiting, int]]) -> None:
-    for item, position in answers:
-        if item.refusal is not None:
-            item.fail(item.refusal)
-        else:
-            item.settle(Done(item.decided, item.facts, position, False))
 
 
 def _spread(moved: set[Key], items: list[Waiting]) -> None:

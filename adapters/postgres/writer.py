@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
@@ -22,10 +23,12 @@ from psycopg import AsyncConnection
 
 from adapters.postgres import streams
 from adapters.postgres.batch import Batch, Gathering
-from adapters.postgres.desk import Desk
+from adapters.postgres.desk import HOT_SECONDS, Desk
 from domain.commands import Command, Done, Stream
 from domain.errors import Busy, OutcomeUnknown, Unavailable
 from domain.facts import Aggregate, Recorded
+
+T = TypeVar("T")
 
 APPEND = (
     "SELECT append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::text[],"
@@ -34,10 +37,11 @@ APPEND = (
 # A commit whose answer was lost may still be running in its old backend: whoever wants to know
 # how it ended waits for the lock that it holds.
 AFTER_THE_LAST_COMMIT = "SELECT pg_advisory_xact_lock(7001, 'events'::regclass::oid::int)"
+HEAT = "SELECT pg_notify('turns', id::text) FROM unnest(%b::uuid[]) AS u (id)"
 TAKE_TURNS = "SELECT pg_advisory_lock(7002, hashtext(id::text)) FROM unnest(%b::uuid[]) AS u (id)"
 END_TURNS = "SELECT pg_advisory_unlock(7002, hashtext(id::text)) FROM unnest(%b::uuid[]) AS u (id)"
 
-STALE = "DB001"
+CONFLICTS = ("DB001", "23505")  # a guard has moved on; a place or cause is taken
 AT_ONCE = 250
 """Commands of one bulk that are decided before the writer may send what it has."""
 
@@ -57,7 +61,7 @@ class Writer:
         self._conninfo = conninfo
         self._snapshot_every = snapshot_every
         self._patience = patience
-        self._desk = Desk(cache_size, queue_limit)
+        self._desk = Desk(cache_size, queue_limit, self._wake)
         self._work = asyncio.Event()
         self._missing = asyncio.Event()
         self._closing = False
@@ -77,6 +81,7 @@ class Writer:
         self._tasks = [
             asyncio.create_task(self._commit_batches(), name="writer"),
             asyncio.create_task(self._load_missing(), name="writer-loads"),
+            asyncio.create_task(self._hear_of_turns(), name="writer-turns"),
         ]
 
     async def stop(self) -> None:
@@ -162,10 +167,7 @@ class Writer:
             }
             try:
                 loaded = await self._load(missing)
-            except psycopg.Error:
-                desk.fail(cold, Unavailable())
-                continue
-            except Exception as error:  # an event that this code cannot read
+            except Exception as error:  # no database, or an event that this code cannot read
                 desk.fail(cold, error)
                 continue
             for key, aggregate in loaded.items():
@@ -203,22 +205,27 @@ class Writer:
                 batch = await self._find_out(batch, True, deadline)
             while batch.waiting:
                 contended = True
+                error: psycopg.DatabaseError
                 try:
                     last = await self._append(batch)
-                except psycopg.errors.UniqueViolation:
-                    pass
-                except psycopg.OperationalError:
-                    contended = False
-                except psycopg.DatabaseError as error:
-                    if error.sqlstate != STALE:
-                        await self._one_by_one(batch, error)
-                        return
+                except psycopg.OperationalError as lost:
+                    contended, error = False, lost
+                except psycopg.DatabaseError as refused:
+                    error = refused
                 else:
                     for aggregate in self._desk.settle(batch, last, self._snapshot_every):
                         self._keep_snapshot(aggregate)
                     return
                 self.conflicts += 1
+                before = batch
+                if contended and error.sqlstate not in CONFLICTS:
+                    await self._one_by_one(batch, error)
+                    return
                 batch = await self._find_out(batch, contended, deadline)
+                if contended and batch is before:
+                    # Refused, and yet nobody else wrote: the commands cannot stand together.
+                    await self._one_by_one(batch, error)
+                    return
         finally:
             await self._end_turns(turns)
 
@@ -265,6 +272,10 @@ class Writer:
         found = await streams.by_cause(self._connection, wanted)
         newer = self._desk.known(batch)
         moved = await streams.fast_forward(self._connection, newer)
+        fought_for = [newer[key].id for key in moved if key in batch.state]
+        if contended and fought_for:
+            # Whoever is faster never meets a conflict: it has to be told that others wait.
+            await self._connection.execute(HEAT, (fought_for,), prepare=True)
         # Nothing awaits from here on: cache and batches change together.
         return self._desk.again(batch, found, newer, moved, contended)
 
@@ -274,11 +285,16 @@ class Writer:
         if len(batch.waiting) == 1:
             desk.drop(batch, error)
             return
-        for item in batch.waiting:
-            alone = desk.in_flight = Batch()
-            alone.decide(item, desk.committed)
-            await self._commit(alone)
-        desk.decide_open_again(set(batch.state))
+        try:
+            for item in batch.waiting:
+                alone = desk.in_flight = Batch()
+                alone.decide(item, desk.committed)
+                await self._commit(alone)
+        except Exception:
+            desk.fail(batch.waiting, OutcomeUnknown())
+            raise
+        finally:
+            desk.decide_open_again(set(batch.state))
 
     # -- taking turns, snapshots --------------------------------------------------------------
 
@@ -291,6 +307,16 @@ class Writer:
                 await self._connection.execute(TAKE_TURNS, (turns,), prepare=True)
                 return turns
         return []
+
+    async def _hear_of_turns(self) -> None:
+        """Learn which streams other processes have trouble to write."""
+        while True:
+            with contextlib.suppress(psycopg.Error):
+                async with await self._connect() as connection:
+                    await connection.execute("LISTEN turns")
+                    async for heard in connection.notifies():
+                        self._desk.heat(UUID(heard.payload).int)
+            await asyncio.sleep(HOT_SECONDS)  # deaf meanwhile: fairness only
 
     async def _end_turns(self, turns: list[UUID]) -> None:
         if turns and self._connection is not None:
@@ -305,21 +331,32 @@ class Writer:
 
     async def _write_snapshot(self, row: tuple[UUID, int, str, bytes]) -> None:
         # A snapshot is a short cut; when one is not kept, the next one will do.
-        with contextlib.suppress(psycopg.Error):
-            async with self._reading:
-                await (await self._reading_connection()).execute(streams.KEEP_SNAPSHOT, row)
+        with contextlib.suppress(psycopg.Error, Unavailable):
+            await self._read(lambda connection: connection.execute(streams.KEEP_SNAPSHOT, row))
 
     # -- reading ------------------------------------------------------------------------------
 
-    async def _reading_connection(self) -> AsyncConnection:
-        """A connection beside the one that commits, so that reads do not hold up batches."""
-        if self._reader is None or self._reader.closed or self._reader.broken:
-            self._reader = await self._connect()
-        return self._reader
+    async def _read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Ask on a connection beside the one that commits, so that reads do not hold up
+        batches; a connection that turns out to be dead is replaced once.
+
+        :raises Unavailable: the database does not answer.
+        """
+        async with self._reading:
+            for attempt in (1, 2):
+                try:
+                    if self._reader is None or self._reader.closed:
+                        self._reader = await self._connect()
+                    return await ask(self._reader)
+                except psycopg.OperationalError:
+                    if self._reader is not None:
+                        await self._reader.close()
+                    if attempt == 2:
+                        raise Unavailable() from None
+        raise Unavailable()
 
     async def _load(self, wanted: set[Stream]) -> dict[int, Aggregate]:
-        async with self._reading:
-            loaded = await streams.load(await self._reading_connection(), wanted)
+        loaded = await self._read(lambda connection: streams.load(connection, wanted))
         for aggregate, folded in loaded.values():
             if folded >= self._snapshot_every:
                 self._keep_snapshot(aggregate)
@@ -331,24 +368,20 @@ class Writer:
         if known is None:
             return (await self._load({stream}))[stream.id.int]
         aggregate = known.clone()
-        async with self._reading:
-            connection = await self._reading_connection()
-            await streams.fast_forward(connection, {stream.id.int: aggregate})
+        newer = {stream.id.int: aggregate}
+        await self._read(lambda connection: streams.fast_forward(connection, newer))
         return aggregate
 
     async def find(self, stream: UUID, version: int) -> tuple[Recorded, int] | None:
         """The event at a place and its position."""
-        async with self._reading:
-            return await streams.by_place(await self._reading_connection(), stream, version)
+        return await self._read(lambda connection: streams.by_place(connection, stream, version))
 
     async def find_cause(self, stream: UUID, cause: str) -> tuple[Recorded, int] | None:
         """The event of a cause and its position."""
-        async with self._reading:
-            connection = await self._reading_connection()
-            event = (await streams.by_cause(connection, [(stream, cause)])).get((stream.int, cause))
-            return None if event is None else (event.recorded, event.position)
+        found = await self._read(lambda connection: streams.by_cause(connection, [(stream, cause)]))
+        event = found.get((stream.int, cause))
+        return None if event is None else (event.recorded, event.position)
 
     async def balance_at(self, stream: UUID, version: int) -> int:
         """The wallet balance in µ right after an event of an account's stream."""
-        async with self._reading:
-            return await streams.balance_at(await self._reading_connection(), stream, version)
+        return await self._read(lambda connection: streams.balance_at(connection, stream, version))

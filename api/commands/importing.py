@@ -67,6 +67,8 @@ def import_(
     url, key = _where(state, url, key)
     trace = read_trace(file, limit=limit)
     with Api(url, key) as api:
+        if not api.get("/v1/billing/llm-costs")["data"]:
+            fail("this deployment prices no model: start one with --catalogue faces.")
         theirs = tenants(api)
         when = Start(trace, Notes(state / "imports.json"), theirs)
         original = trace.begin if occurred_at == "original" else None

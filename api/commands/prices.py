@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, NamedTuple
 
 import typer
+from psycopg import AsyncConnection
 
 from adapters.clock import SystemClock
 from adapters.postgres.database import Database
@@ -13,10 +14,14 @@ from api.commands.options import Data, DatabaseUrl, fail, instant
 from api.deployment import database_for, ledger_on
 from api.plain import plain_errors
 from domain.facts import Context
+from domain.ledger import Ledger
 from domain.price_book import PriceBookVersion, PriceEntry
+from projections.usage_history import unrated
 
 app = typer.Typer(help="The price book.", no_args_is_help=True)
 SOURCE = "genai-prices"
+ACTOR = "admin:daybook prices import"
+UNRATED_MAX = 1_000_000
 
 
 class Merged(NamedTuple):
@@ -76,8 +81,9 @@ async def _publish(database: Database, start: datetime | None, markup_bps: int |
             markup,
             merged.entries,
             content_hash(effective_from, markup, merged.entries),
-            Context(now, "admin:daybook prices import"),
+            Context(now, ACTOR),
         )
+        rated = await _rate_unrated(ledger, database, Context(now, ACTOR))
     if version <= versions:
         print(f"Nothing to do: this is version {version}, which is published already.")
         return
@@ -85,7 +91,15 @@ async def _publish(database: Database, start: datetime | None, markup_bps: int |
         f"Version {version} of the price book, from {effective_from.isoformat()} on, markup "
         f"{markup} bps: {len(merged.entries):,} prices, {merged.new:,} of them new, "
         f"{merged.changed:,} changed, {merged.kept:,} kept."
+        + (f" {rated:,} acts that had no price have one now." if rated else "")
     )
+
+
+async def _rate_unrated(ledger: Ledger, database: Database, context: Context) -> int:
+    """Price what was recorded without a price, as far as the read models know of it."""
+    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        waiting = await unrated(connection, limit=UNRATED_MAX)
+    return sum([await ledger.rate_unrated(*act, context) for act in waiting])
 
 
 def merge(last: PriceBookVersion, listed: tuple[PriceEntry, ...]) -> Merged:

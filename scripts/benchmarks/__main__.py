@@ -73,11 +73,17 @@ def _run(
         raise typer.Exit(1) from None
     if json is not None:
         report.write(json)
-    show(report, facts, Console())
+    show(report, facts, _wide())
     for fault in report.wrong:
         people.print(f"WRONG: {fault}", style="red", highlight=False)
     if report.wrong:
         raise typer.Exit(1)
+
+
+def _wide() -> Console:
+    """A file or a pipe has no width of its own; tables need one."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from array import array
 from typing import Any
 
 import psycopg
 
-from scripts.benchmarks.clients import DOUBLES, Order, Sample
+from scripts.benchmarks.clients import Order, Sample, no_waits
 
 TABLE = """
     CREATE SEQUENCE IF NOT EXISTS bare_seq;
@@ -46,7 +45,7 @@ class Bare:
         rows = self._connection.execute(ROWS, span, binary=True).fetchall()
         size = max(order.options["size"], 1)
         batches = [_columns(rows[first : first + size]) for first in range(0, len(rows), size)]
-        waits = array(DOUBLES)
+        waits = no_waits()
         done = 0
         begin = time.monotonic()
         for batch in batches:

@@ -39,11 +39,11 @@ class Books:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self.wrong: list[str] = []
-        self._seen = self._one(LAST)
+        self._seen = int(self._one(LAST))
 
     def skip(self) -> int:
         """Take what is there as given; returns the last position."""
-        self._seen = self._one(LAST)
+        self._seen = int(self._one(LAST))
         return self._seen
 
     def check(self, label: str, debits: float, spent: float | None = None) -> None:

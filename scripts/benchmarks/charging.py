@@ -10,7 +10,6 @@ import asyncio
 import gc
 import random
 import time
-from array import array
 from itertools import count
 
 import uvloop
@@ -20,8 +19,8 @@ from domain.charge import Charge
 from domain.errors import PaymentRequired, TryAgain
 from domain.ledger import Ledger
 from domain.usage import Tokens, Usage
-from scripts.benchmarks.clients import DOUBLES, Order, Sample
-from scripts.benchmarks.floor import POOR_EVERY
+from scripts.benchmarks.clients import Order, Sample, no_waits
+from scripts.benchmarks.floor import POOR_EVERY, POOR_TURN
 from scripts.benchmarks.ground import now
 
 MODEL = "gpt-5.4"
@@ -54,7 +53,8 @@ class Charging:
         gc.set_threshold(50_000, 20, 50)
 
     def run(self, order: Order) -> Sample:
-        """Orders: ``charge``; ``bulk`` with ``size`` acts a call; ``touch`` each account once;
+        """Orders: ``charge``; ``bulk`` with ``size`` acts a call, for the
+        time or for ``turns`` calls; ``touch`` each account once;
         ``pace``, which asks at ``rate`` a second and tells the position of every answer."""
         task = {
             "charge": self._charge,
@@ -67,7 +67,7 @@ class Charging:
     async def _charge(self, order: Order) -> Sample:
         charge = self._ledger.charge
         accounts = order.accounts
-        waits = array(DOUBLES)
+        waits = no_waits()
         spent = retried = 0
 
         async def client(number: int) -> None:
@@ -107,8 +107,8 @@ class Charging:
         )
 
     async def _bulk(self, order: Order) -> Sample:
-        waits = array(DOUBLES)
-        size = order.options["size"]
+        waits = no_waits()
+        size, turns = order.options["size"], order.options.get("turns")
         accepted = spent = 0
 
         async def caller(number: int) -> None:
@@ -116,9 +116,9 @@ class Charging:
             draw = random.Random(f"{order.tag}.{number}")
             for turn in count():
                 began = time.monotonic()
-                if began >= order.end:
+                if began >= order.end if turns is None else turn == turns:
                     return
-                poor = turn % POOR_EVERY == POOR_EVERY // 2
+                poor = turns is None and turn % POOR_EVERY == POOR_TURN
                 account = f"poor{number}" if poor else draw.choice(order.accounts)
                 acts = [act(f"{order.tag}.{number}.{turn}.{n}") for n in range(size)]
                 ends = await self._ledger.charge_many(account, acts, now())
@@ -137,7 +137,7 @@ class Charging:
         return Sample(len(waits) * size, time.monotonic(), waits, facts)
 
     async def _touch(self, order: Order) -> Sample:
-        waits = array(DOUBLES)
+        waits = no_waits()
         spent = 0
         for number, account in enumerate(order.accounts):
             began = time.monotonic()
@@ -152,7 +152,7 @@ class Charging:
 
     async def _pace(self, order: Order) -> Sample:
         every = order.clients / order.options["rate"]
-        waits = array(DOUBLES)
+        waits = no_waits()
         seen: dict[str, float] = {}
         spent = 0
 

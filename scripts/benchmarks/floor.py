@@ -10,10 +10,9 @@ from __future__ import annotations
 import random
 import selectors
 import struct
-import threading
 import time
-from array import array
 from collections import deque
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -21,13 +20,15 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import pq
 
-from scripts.benchmarks.clients import DOUBLES, Order, Sample
+from scripts.benchmarks.clients import Order, Sample, no_waits
+from scripts.benchmarks.threads import in_threads
 
 SCHEMA = Path(__file__).with_name("floor.sql")
 DEBIT = b"SELECT debit($1::uuid, $2::int, $3::bigint)"
+DEBIT_BY_DRIVER = "SELECT debit(%b::uuid, %b::int, %b::bigint)"
 DEBIT_SET = "SELECT debit_set(%b::uuid[], %b::int[], %b::bigint[])"
 AMOUNT = 137
-POOR_EVERY = 50
+POOR_EVERY, POOR_TURN = 50, 2
 """One bulk call in so many goes to an account that has nothing, and is refused act by act."""
 CHECK = """
     SELECT (SELECT count(*) FROM journal),
@@ -57,9 +58,10 @@ class Floor:
         self._lines: list[Line] = []
 
     def run(self, order: Order) -> Sample:
-        """Orders: ``debit`` over ``connections``; ``bulk`` with ``size`` debits a call."""
-        if order.task == "bulk":
-            return self._bulk(order)
+        """Orders: ``debit`` over ``connections``; ``threads``, each with its own connection;
+        ``bulk`` with ``size`` debits a call."""
+        if order.task != "debit":
+            return self._bulk(order) if order.task == "bulk" else self._by_threads(order)
         connections = min(order.options["connections"], order.clients)
         while len(self._lines) < connections:
             self._lines.append(Line(self._conninfo))
@@ -74,7 +76,7 @@ class Floor:
         # Keys in order are kindest to the index.
         stem, number = uuid4().bytes[:8], count()
         formats = [pq.Format.BINARY] * 3
-        waits = array(DOUBLES)
+        waits = no_waits()
         selector = selectors.DefaultSelector()
         queue: deque[float] = deque()
 
@@ -109,47 +111,43 @@ class Floor:
         selector.close()
         return Sample(len(waits), ended, waits, {"debits": len(waits)})
 
+    def _by_threads(self, order: Order) -> Sample:
+        """The ordinary way: a thread, a connection and a driver for each client."""
+
+        def client(number: int) -> Iterator[None]:
+            draw = random.Random(f"{order.tag}.{number}")
+            accounts, stem = ids(order.accounts), uuid4().int >> 64 << 64
+            with psycopg.connect(self._conninfo, autocommit=True) as connection:
+                yield
+                for turn in count():
+                    given = (UUID(int=stem + turn), draw.choice(accounts), AMOUNT)
+                    connection.execute(DEBIT_BY_DRIVER, given, prepare=True).fetchone()
+                    yield
+
+        waits = in_threads(order, client)
+        return Sample(len(waits), time.monotonic(), waits, {"debits": len(waits)})
+
     def _bulk(self, order: Order) -> Sample:
-        samples = [array(DOUBLES) for _ in range(order.clients)]
         accepted = [0] * order.clients
         size = order.options["size"]
-        broken: list[BaseException] = []
 
-        def call(number: int) -> None:
+        def caller(number: int) -> Iterator[None]:
             draw = random.Random(f"{order.tag}.{number}")
-            accounts = ids(order.accounts)
+            accounts, stem = ids(order.accounts), uuid4().int >> 64 << 64
             with psycopg.connect(self._conninfo, autocommit=True) as connection:
-                time.sleep(max(0.0, order.begin - time.monotonic()))
-                stem = uuid4().int >> 64 << 64
+                yield
                 for turn in count():
-                    began = time.monotonic()
-                    if began > order.end:
-                        return
-                    poor = turn % POOR_EVERY == POOR_EVERY // 2
+                    poor = turn % POOR_EVERY == POOR_TURN
                     account = 1001 + number if poor else draw.choice(accounts)
                     keys = [UUID(int=stem + turn * size + n) for n in range(size)]
                     row = connection.execute(
                         DEBIT_SET, (keys, [account] * size, [AMOUNT] * size), prepare=True
                     ).fetchone()
-                    samples[number].append(time.monotonic() - began)
                     accepted[number] += len(row[0]) if row else 0
+                    yield
 
-        def guarded(number: int) -> None:
-            try:
-                call(number)
-            except BaseException as error:
-                broken.append(error)
-
-        threads = [threading.Thread(target=guarded, args=(n,)) for n in range(order.clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if broken:
-            raise broken[0]
-        waits = array(DOUBLES, [wait for sample in samples for wait in sample])
-        ended = time.monotonic()
-        return Sample(len(waits) * size, ended, waits, {"debits": sum(accepted)})
+        waits = in_threads(order, caller)
+        return Sample(len(waits) * size, time.monotonic(), waits, {"debits": sum(accepted)})
 
 
 def ids(accounts: object) -> list[int]:

@@ -45,9 +45,9 @@ class Ground:
 
     def database(self, name: str, template: str | None = None) -> str:
         """Make a database, empty or a copy; returns its owner's URL."""
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template is not None:
-            statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+            sql.Identifier(name), sql.Identifier(template or "template0")
+        )
         self._execute(statement)
         return self.server.url_for(name)
 
@@ -64,7 +64,7 @@ class Ground:
         """Let the server write out what it owes, so that nobody pays for another's work."""
         self._execute(sql.SQL("CHECKPOINT"))
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
         with psycopg.connect(self.server.url_for("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from array import array
+from collections.abc import Iterator
 from itertools import count
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -14,7 +13,8 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 
-from scripts.benchmarks.clients import DOUBLES, Order, Sample
+from scripts.benchmarks.clients import Order, Sample, no_waits
+from scripts.benchmarks.threads import in_threads
 
 OPENING = 10**15
 
@@ -94,36 +94,18 @@ class Plain:
         if order.task == "open":
             for id in accounts:
                 self._open(id)
-            return Sample(len(accounts), time.monotonic(), array(DOUBLES))
-        samples = [array(DOUBLES) for _ in range(order.clients)]
+            return Sample(len(accounts), time.monotonic(), no_waits())
         conflicts = [0] * order.clients
-        broken: list[BaseException] = []
 
-        def client(number: int) -> None:
+        def client(number: int) -> Iterator[None]:
             draw = random.Random(f"{order.tag}.{number}")
-            time.sleep(max(0.0, order.begin - time.monotonic()))
+            yield
             for turn in count():
-                began = time.monotonic()
-                if began > order.end:
-                    return
                 id = draw.choice(accounts)
                 conflicts[number] += self._debit(id, f"{order.tag}.{number}.{turn}")
-                samples[number].append(time.monotonic() - began)
+                yield
 
-        def guarded(number: int) -> None:
-            try:
-                client(number)
-            except BaseException as error:
-                broken.append(error)
-
-        threads = [threading.Thread(target=guarded, args=(n,)) for n in range(order.clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if broken:
-            raise broken[0]
-        waits = array(DOUBLES, [wait for sample in samples for wait in sample])
+        waits = in_threads(order, client)
         return Sample(len(waits), time.monotonic(), waits, {"conflicts": sum(conflicts)})
 
     def _open(self, id: UUID) -> None:

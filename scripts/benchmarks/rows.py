@@ -13,7 +13,7 @@ from rich.console import Console
 from scripts.benchmarks.clients import Sample
 
 KEYS = ("bench", "case", "clients", "accounts", "processes", "per_s", "p50_ms", "p99_ms")
-FLOORS = ("floor", "bulk floor", "nothing")
+NOT_COMPARED = ("floor", "bulk floor", "nothing", "daybook, least lucky process")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Report:
             f"[dim]  {case}, {clients} on {accounts}: {row.per_s:,.0f}/s, p50 {row.p50_ms:.2f} ms,"
             f" p99 {row.p99_ms:.2f} ms  {note}[/dim]",
             highlight=False,
+            soft_wrap=True,
         )
         return row
 
@@ -85,7 +86,7 @@ class Report:
 
     def floor_of(self, row: Row) -> Row | None:
         """The floor's row that a row is to be compared with."""
-        if row.case in FLOORS:
+        if row.case in NOT_COMPARED:
             return None
         if row.bench == "http":
             return self.find("nothing", clients=row.clients) if "usage" in row.case else None

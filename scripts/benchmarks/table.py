@@ -21,11 +21,11 @@ def show(report: Report, machine: dict[str, str], console: Console) -> None:
 
 def _rows(report: Report) -> Table:
     table = Table(title=f"scripts/bench {report.bench}", title_justify="left")
-    table.add_column("case")
+    table.add_column("case", no_wrap=True)
     numbers = ("clients", "accounts", "processes", "per s", "p50 ms", "p99 ms", "× floor")
     for name in numbers:
-        table.add_column(name, justify="right")
-    table.add_column("note", style="dim")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note", style="dim", no_wrap=True)
     for row in report.rows:
         floor = report.floor_of(row)
         table.add_row(
@@ -44,7 +44,7 @@ def _rows(report: Report) -> Table:
 
 def _aims(report: Report) -> Table:
     table = Table(title="What issue 2 aims at", title_justify="left")
-    table.add_column("aim")
+    table.add_column("aim", no_wrap=True)
     table.add_column("wanted", justify="right")
     table.add_column("measured", justify="right")
     table.add_column("")

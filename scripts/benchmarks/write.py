@@ -95,6 +95,14 @@ class Contest:
         self.floor_debits += int(sample.facts["debits"])
         return sample
 
+    def floor_turn(
+        self, crew: Crew, task: str, clients: int, accounts: Sequence[str], **options: int
+    ) -> Sample:
+        """One turn of the floor's other ways, in one process."""
+        sample = crew.run(task, clients, accounts, self.pace.seconds, self.tag(), **options)
+        self.floor_debits += int(sample.facts["debits"])
+        return sample
+
     def charge(self, crew: Crew, clients: int, accounts: Sequence[str]) -> Sample:
         """One turn of Daybook, and a look into its books."""
         return together(self.charge_each(crew, clients, accounts))
@@ -188,9 +196,12 @@ def _one_load(
 
     def ours(_: int) -> Sample:
         last["after"] = contest.books.skip()
-        last["sample"] = contest.charge(chargers, clients, accounts)
+        last["sample"] = sample = contest.charge(chargers, clients, accounts)
         last["upto"] = contest.books.skip()
-        return last["sample"]
+        return sample
+
+    def by_threads(_: int) -> Sample:
+        return contest.floor_turn(floors, "threads", clients, accounts)
 
     def library(_: int) -> Sample:
         assert plain is not None
@@ -200,11 +211,11 @@ def _one_load(
         lambda _: contest.floor(floors, clients, accounts, shape),
         ours,
     ]
-    with_library = plain is not None and clients in LIBRARY_CLIENTS
+    threads = clients in LIBRARY_CLIENTS
     with_bare = clients == CLIENTS[-1] and len(accounts) > 1
     with ExitStack() as stack:
-        if with_library:
-            turns.append(library)
+        if threads:
+            turns += [by_threads, library]
         if with_bare:
             bare = stack.enter_context(Crew(Bare, contest.ledger.conninfo(owner=True)))
             turns.append(lambda _: _bare_turn(contest, bare, last))
@@ -212,9 +223,11 @@ def _one_load(
     given = {"clients": clients, "accounts": len(accounts)}
     report.add("floor", samples[0], **given, processes=shape.processes, note=str(shape))
     report.add("daybook", samples[1], **given, note=f"{_size(samples[1]):.0f} a commit")
-    if with_library:
-        conflicts = sum(sample.facts["conflicts"] for sample in samples[2])
-        report.add("library save", samples[2], **given, note=f"{conflicts:.0f} saved again")
+    if threads:
+        note = "threads and psycopg, a connection each"
+        report.add("floor by threads", samples[2], **given, note=note)
+        conflicts = sum(sample.facts["conflicts"] for sample in samples[3])
+        report.add("library save", samples[3], **given, note=f"{conflicts:.0f} saved again")
     if with_bare:
         note = f"batches of {_size(samples[1]):.0f}, waits of a batch"
         report.add("bare insert", samples[-1], **given, note=note)
@@ -251,11 +264,7 @@ def measure_bulk(contest: Contest) -> None:
         return sample
 
     def set_based(floors: Crew, callers: int) -> Sample:
-        sample = floors.run(
-            "bulk", callers, THOUSAND, contest.pace.seconds, contest.tag(), size=BULK
-        )
-        contest.floor_debits += int(sample.facts["debits"])
-        return sample
+        return contest.floor_turn(floors, "bulk", callers, THOUSAND, size=BULK)
 
     with Crew(floor.Floor, contest.floor_url) as floors, contest.charging() as chargers:
         contest.books.skip()

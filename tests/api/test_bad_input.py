@@ -267,38 +267,6 @@ def test_what_does_not_exist_is_a_problem_too(app: Served) -> None:
     expect(app.call("GET", "/v1/workspaces/ws_nobody"), 404, "not_found")
 
 
-def test_a_bad_item_of_a_batch_gets_its_own_problem_and_the_others_are_charged(
-    app: Served,
-) -> None:
-    workspace = app.workspace("20")
-    items = [
-        ACT,
-        {"event_id": "e2", "meter": "chat", "tokens": {"input": -1}},
-        7,
-        ACT | {"event_id": "e\0"},
-    ]
-
-    response = app.call("POST", "/v1/usage/batch", {"items": items}, workspace=workspace)
-
-    assert response.status_code == 200, response.text
-    results = response.json()["results"]
-    assert [result["status"] for result in results] == [201, 422, 422, 422]
-    assert [result["index"] for result in results] == [0, 1, 2, 3]
-    assert [result["event_id"] for result in results][:3] == ["e1", "e2", None]
-    assert results[1]["problem"]["errors"][0]["loc"] == ["body", "tokens", "input"]
-
-
-@pytest.mark.parametrize("items", [[], [ACT] * 1001, {"items": []}, {"itmes": [ACT]}, "x"])
-def test_a_batch_of_the_wrong_size_or_form_is_refused(app: Served, items: Any) -> None:
-    workspace = app.workspace("20")
-    before = app.position()
-
-    response = app.call("POST", "/v1/usage/batch", items, workspace=workspace)
-
-    expect(response, 422, "validation_error")
-    assert app.position() == before
-
-
 def test_the_clock_of_a_test_goes_forward_only_once_there_is_a_workspace(app: Served) -> None:
     def to(now: str) -> int:
         return app.call("POST", "/v1/test/clock", {"now": now}).status_code

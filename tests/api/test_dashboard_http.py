@@ -237,3 +237,17 @@ def test_fractions_are_written_in_full() -> None:
     assert figures.percent(500) == "5 %"
     with pytest.raises(ValueError, match="no finite decimal"):
         figures.exact(Fraction(1, 3))
+
+
+def test_included_units_are_explained_as_units(flarex: Served) -> None:
+    workspace = flarex.workspace()
+    body = {"meter": "chat_generation", "action": "chat", "llm_model": None}
+    usage_id = flarex.charge(workspace, **body).json()["usage_id"]
+    with signed_in(flarex, reader(flarex, workspace)) as client:
+        until(lambda: usage_id in client.get(f"/w/{workspace}/charges").text)
+        assert "13 included" in client.get(f"/w/{workspace}/charges").text
+        answer = client.get(f"/w/{workspace}/charges/{usage_id}").text
+        assert "13 included units" in answer
+        assert "37 left afterwards" in answer
+        days = client.get(f"/w/{workspace}/usage-by-day.json").json()
+        assert days["calls"] == 1

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,13 +56,22 @@ def test_a_killed_database_server_comes_back_with_what_was_acknowledged(
     assert running.process.poll() is None
 
 
-def test_a_worker_drains_what_it_has_accepted(running: Deployment) -> None:
+def test_a_page_that_listens_for_news_does_not_hold_up_the_end(running: Deployment) -> None:
     workspace = _workspace(running)
-    with httpx.Client(trust_env=False) as client:
-        client.get(f"{running.url}/healthz").raise_for_status()
-        _charge(running, workspace, "last")
+    with httpx.Client(trust_env=False, base_url=running.url) as browser:
+        browser.post(
+            "/session",
+            data={"api_key": running.line["admin_key"]},
+            headers={"Origin": running.url},
+        )
+        with browser.stream("GET", f"/w/{workspace}/live", timeout=20) as news:
+            assert news.status_code == 200
+            begun = time.monotonic()
 
-        assert running.stop() == 0
+            assert running.stop() == 0
+
+            assert time.monotonic() - begun < 5  # The worker alone would be waited for 5 s.
+    assert "Traceback" not in running.log.read_text()
 
 
 def test_a_deployment_that_cannot_start_says_so_and_ends(state_folder: Path) -> None:

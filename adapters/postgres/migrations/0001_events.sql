@@ -64,7 +64,11 @@ BEGIN
         FROM unnest(ids, versions, topics, states, causes, amounts, balances)
              AS new (id, version, topic, state, cause, amount, balance);
     END IF;
-    SELECT last_value INTO last FROM events_notification_id_seq;
+    IF cardinality(ids) > 0 THEN
+        SELECT last_value INTO last FROM events_notification_id_seq;
+    ELSE -- not the sequence: it also counts what was rolled back, and nobody ever reaches that
+        SELECT coalesce(max(notification_id), 0) INTO last FROM events;
+    END IF;
     RETURN last;
 END $$;
 

@@ -1,0 +1,104 @@
+"""`/v1/billing/overage`: usage beyond what the plan includes, agreed to or not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.call import Call, answer, enter, parse, read_body
+from api.idempotency import Answer, once
+from api.openapi import documented
+from api.standing import Standing, standing
+from domain.account_facts import Bucket
+from domain.money import usd
+
+router = APIRouter(prefix="/v1/billing/overage", tags=["billing"])
+
+
+class IncludedUnits(msgspec.Struct, frozen=True):
+    """Units that come with the plan this cycle; they are always used first."""
+
+    granted: int
+    used: int
+    remaining: int
+
+
+class OverageView(msgspec.Struct, frozen=True):
+    """Whether overage is agreed to, and what this cycle's comes to so far. Bucket, price and
+    included units are null where the plan has no overage."""
+
+    enabled: bool
+    bucket: str | None
+    unit_price_usd: Decimal | None
+    unit_price_micros: int | None
+    accrued_units: int
+    accrued_usd: Decimal
+    accrued_micros: int
+    included: IncludedUnits | None
+    period_end: datetime | None
+
+
+class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Agree to overage, or end the agreement."""
+
+    enabled: bool
+
+
+_switch = msgspec.json.Decoder(Switch)
+
+
+@router.get("", **documented("Overage", "billing:read", answers={200: OverageView}))
+async def read(request: Request) -> Response:
+    """Off until it is switched on; then until it is switched off, over all cycles."""
+    call = await enter(request, "billing:read")
+    return answer(_view(await standing(call)))
+
+
+@router.put(
+    "",
+    **documented(
+        "Agree to overage, or end it",
+        "billing:write",
+        body=Switch,
+        answers={200: OverageView},
+        examples={"on": {"enabled": True}},
+        keyed=False,
+    ),
+)
+async def switch(request: Request) -> Response:
+    """Only what is consumed while it is on is ever billed. 403 where the plan has no overage."""
+    call = await enter(request, "billing:write")
+    body = await read_body(request)
+    asked = parse(_switch, body)
+    return await once(call, body, lambda _: _set(call, asked))
+
+
+async def _set(call: Call, asked: Switch) -> Answer:
+    context = await call.context()
+    done = await call.house.ledger.set_overage(call.workspace_id, asked.enabled, context)
+    return Answer(_view(await standing(call)), done.position)
+
+
+def _view(stands: Standing) -> OverageView:
+    account, policy = stands.account, stands.account.policy
+    assert policy is not None
+    offered = sorted(policy.overage_unit_price.items())
+    name, price = offered[0] if offered else (None, None)
+    units, amount = account.overage.get(name or "", (0, 0))
+    bucket = account.buckets.get(name or "") or Bucket(0, 0, "", "cycle")
+    return OverageView(
+        stands.subscription.overage_enabled,
+        name,
+        None if price is None else usd(price),
+        price,
+        units,
+        usd(amount),
+        amount,
+        None if name is None else IncludedUnits(bucket.granted, bucket.used, bucket.remaining),
+        stands.subscription.period_end,
+    )
