@@ -26,6 +26,9 @@ class Settings:
     catalogue: str = "faces"  # a shipped name, or a path
     test_clock: bool = False
     log: str = "json"
+    upstream_url: str = ""  # of an OpenAI-compatible API, ending in /v1; "": none
+    upstream_key: str = ""
+    upstream_patience_s: float = 60.0
 
     @property
     def database(self) -> Database:
@@ -41,6 +44,9 @@ class Settings:
             "BILLING_CATALOGUE": self.catalogue,
             "DAYBOOK_TEST_CLOCK": "1" if self.test_clock else "0",
             "DAYBOOK_LOG": self.log,
+            "UPSTREAM_URL": self.upstream_url,
+            "UPSTREAM_KEY": self.upstream_key,
+            "UPSTREAM_PATIENCE_S": str(self.upstream_patience_s),
         }
 
 
@@ -70,4 +76,17 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         environment.get("BILLING_CATALOGUE", "faces"),
         test_clock,
         log,
+        environment.get("UPSTREAM_URL", ""),
+        environment.get("UPSTREAM_KEY", ""),
+        _patience_s(environment.get("UPSTREAM_PATIENCE_S") or "60"),
     )
+
+
+def _patience_s(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise SettingsUnusable("UPSTREAM_PATIENCE_S must be a number of seconds, 1 to 3600.")
+    return seconds

@@ -17,6 +17,7 @@ from adapters.clock import Clock, SystemClock, TestClock
 from adapters.postgres.writer import Writer
 from adapters.prices import content_hash
 from adapters.settings import Settings
+from adapters.upstream import Upstream
 from api import (
     admin,
     audit,
@@ -124,8 +125,16 @@ async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[House]:
         receipts = Receipts(pool)
         receipts.start()
         stack.push_async_callback(receipts.stop)
+        upstream = None
+        if settings.upstream_url:
+            upstream = Upstream(
+                settings.upstream_url, settings.upstream_key, settings.upstream_patience_s
+            )
+            stack.push_async_callback(upstream.close)
         clock: Clock = TestClock(pool) if settings.test_clock else SystemClock()
-        yield House(settings, clock, pool, writer, Ledger(writer), keys, metrics, receipts)
+        yield House(
+            settings, clock, pool, writer, Ledger(writer), keys, metrics, receipts, upstream
+        )
 
 
 def _make_tables(conninfo: str) -> None:

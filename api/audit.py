@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.call import Call, answer, enter
 from api.explanation import explain
+from api.facts import told
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, limit_of, number_of, position_of_cursor
 from api.reads import newest_position
@@ -43,7 +44,6 @@ OPENED = """
     SELECT originator_id, topic, state FROM events
     WHERE originator_id = ANY(%s::uuid[]) AND originator_version = 1
 """
-METADATA = ("recorded_at", "cause", "actor", "correlation_id")
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
@@ -122,9 +122,6 @@ async def events(request: Request) -> Response:
 def _event(row: tuple[Any, ...], stream: str) -> AuditEvent:
     position, stream_uuid, version, topic, state, cause, kind, amount, after = row
     fact = decode_fact(topic, state)
-    data = msgspec.json.decode(state)
-    for name in METADATA:
-        data.pop(name, None)
     return AuditEvent(
         position,
         stream,
@@ -137,7 +134,7 @@ def _event(row: tuple[Any, ...], stream: str) -> AuditEvent:
         fact.recorded_at,
         amount,
         after,
-        data,
+        told(fact),
     )
 
 

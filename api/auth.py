@@ -77,8 +77,12 @@ class KeyRing:
         if found is None:
             self._known.pop(digest, None)
             raise Unauthenticated()
-        kind = "admin" if "admin" in found.scopes else "service"
-        caller = Caller(found.key_id, found.workspace_id, found.scopes, f"{kind}:{found.key_id}")
+        caller = Caller(
+            found.key_id,
+            found.workspace_id,
+            found.scopes,
+            f"admin:{found.key_id}" if "admin" in found.scopes else found.key_id,
+        )
         if len(self._known) >= REMEMBERED_MAX:
             self._known.clear()
         self._known[digest] = (caller, asked_at + TTL_S)

@@ -10,6 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from adapters.clock import Clock
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings
+from adapters.upstream import Upstream
 from api.auth import KeyRing
 from api.metrics import Metrics
 from api.receipts import Receipts
@@ -28,3 +29,4 @@ class House:
     keys: KeyRing
     metrics: Metrics
     receipts: Receipts
+    upstream: Upstream | None  # None: no provider is configured

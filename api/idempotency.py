@@ -49,6 +49,7 @@ class Answer(NamedTuple):
     content: object
     position: int | None = None
     status: int = 200
+    headers: dict[str, str] = {}  # of the first answer only
 
 
 class Kept(NamedTuple):
@@ -125,7 +126,7 @@ async def _carry_out(call: Call, act: Callable[[str], Awaitable[Answer]], key: s
     except Refusal as refusal:
         made = problems.problem(refusal, call.request.url.path)
         return Kept(made.status, made.body, None, made.headers)
-    return Kept(done.status, encode(done.content), done.position, {})
+    return Kept(done.status, encode(done.content), done.position, done.headers)
 
 
 async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:

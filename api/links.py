@@ -21,7 +21,7 @@ from domain.workspace import workspace_stream
 router = APIRouter(prefix="/v1/oauth", tags=["billing"])
 
 CONNECTED_AT = """
-    SELECT DISTINCT ON (data->>'provider') data->>'provider', (data->>'recorded_at')::timestamptz
+    SELECT DISTINCT ON (data->>'provider') data->>'provider', recorded_at
     FROM event_log WHERE stream = %s AND kind = 'OAuthConnected'
     ORDER BY data->>'provider', version DESC
 """

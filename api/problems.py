@@ -85,6 +85,8 @@ def problem(refusal: Refusal, instance: str) -> Problem:
         members["errors"] = [{"loc": loc, "msg": refusal.message, "type": refusal.code}]
         if isinstance(refusal, errors.OAuthRejected):
             members["fallback_available"] = refusal.fallback_available
+    elif isinstance(refusal, refusals.UpstreamFailed):
+        headers["Retry-After"] = "1"
     elif isinstance(refusal, TryAgain):
         headers["Retry-After"] = str(refusal.retry_after)
     elif isinstance(refusal, refusals.Unauthenticated):

@@ -7,12 +7,15 @@ from fastapi import APIRouter
 from api import (
     breakdown,
     budgets,
+    compile,
     decisions,
+    gateway,
     holds,
     links,
     overage,
     preferences,
     quota,
+    scripting,
     subscription,
 )
 
@@ -27,5 +30,8 @@ for module in (
     budgets,
     subscription,
     breakdown,
+    gateway,
+    compile,
+    scripting,
 ):
     router.include_router(module.router)

@@ -6,13 +6,13 @@ Amounts are µ (`amount`, `balance_after`), times UTC, units those of the bucket
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from domain.budget import spend
 from domain.facts import Fact
-from domain.price_book import Rated
+from domain.price_book import Rated, StoredPrice, priced
 from domain.usage import Usage
 from domain.wallet import Category, Grant
 
@@ -102,7 +102,7 @@ class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
     amount: int
     source: CreditSource
     grant_id: str
-    balance_after: int
+    balance_after: int = msgspec.field(name="after")
     category: Category = "paid"
     priority: int = 50
     expires_at: datetime | None = None
@@ -125,17 +125,20 @@ class Credited(Fact, frozen=True, kw_only=True, omit_defaults=True):
 class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """Wallet money was spent: on the metered act in ``usage``, or by an adjustment.
 
-    ``grants`` says which grants gave how much of ``amount``; the rest became debt. Sources
-    beside the wallet stand in ``other_draws``: most debits have none, and stay small.
+    ``grant`` names the one grant that gave all of ``amount``; otherwise ``shares`` says which
+    grants gave how much, and the rest became debt. Sources beside the wallet stand in
+    ``other_draws``. Most debits have one grant and nothing else, and stay small.
     """
 
     amount: int
-    balance_after: int
-    grants: dict[str, int] = {}
+    balance_after: int = msgspec.field(name="after")
+    grant: str | None = None
+    shares: dict[str, int] = {}
     other_draws: tuple[Draw, ...] = ()
     usage: Usage | None = None
     reason: Literal["usage", "overflow", "adjustment"] = "usage"
-    rated: Rated | None = None
+    price: StoredPrice | None = None
+    total: int | None = None  # what the act cost, where that is not ``amount``
     units: int = 0
     late: bool = False
     cycle_id: str | None = None
@@ -148,6 +151,28 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def wallet_move(self) -> tuple[int, int]:
         return -self.amount, self.balance_after
+
+    @staticmethod
+    def drawn(amount: int, grants: dict[str, int]) -> dict[str, Any]:
+        """The fields that say which grants gave the amount, as short as can be."""
+        if len(grants) == 1:
+            [(grant_id, part)] = grants.items()
+            if part == amount:
+                return {"grant": grant_id}
+        return {"shares": grants}
+
+    @property
+    def grants(self) -> dict[str, int]:
+        """Which grants gave how much, in µ."""
+        return {self.grant: self.amount} if self.grant is not None else self.shares
+
+    @property
+    def rated(self) -> Rated | None:
+        """What the act cost, and by which price."""
+        if self.usage is None:
+            return None
+        total = self.amount if self.total is None else self.total
+        return priced(self.usage.tokens, self.price, total)
 
     @property
     def draws(self) -> tuple[Draw, ...]:
@@ -167,14 +192,20 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A metered act that moved no wallet money. ``rated`` is None while no price is known."""
+    """A metered act that moved no wallet money. ``price`` is None while none is known."""
 
     usage: Usage
     draws: tuple[Draw, ...] = ()
-    rated: Rated | None = None
+    price: StoredPrice | None = None
+    total: int = 0  # µ; what it would have cost where somebody else paid
     units: int = 0
     late: bool = False
     cycle_id: str | None = None
+
+    @property
+    def rated(self) -> Rated | None:
+        """What the act cost, and by which price."""
+        return priced(self.usage.tokens, self.price, self.total)
 
     def unique_cause(self) -> str:
         return f"usage:{self.usage.event_id}"
@@ -196,7 +227,15 @@ class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
     usage_id: str
     usage: Usage
     usage_at: datetime
-    rated: Rated
+    price: StoredPrice
+    total: int
+
+    @property
+    def rated(self) -> Rated:
+        """What the act cost, and by which price."""
+        rated = priced(self.usage.tokens, self.price, self.total)
+        assert rated is not None
+        return rated
 
     def apply(self, account: CreditAccount) -> None:
         """Money follows in a `Debited`; nothing is spent by knowing a price."""
@@ -211,13 +250,19 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
     usage_at: datetime
     draws: tuple[Draw, ...]
     amount: int
-    balance_after: int
+    balance_after: int = msgspec.field(name="after")
     returned: tuple[Grant, ...] = ()
-    rated: Rated | None = None
+    price: StoredPrice | None = None
+    total: int = 0
     units: int = 0
     cycle_id: str | None = None
     reason: str | None = None
     ticket_ref: str | None = None
+
+    @property
+    def rated(self) -> Rated | None:
+        """What the act cost, and by which price."""
+        return priced(self.usage.tokens, self.price, self.total)
 
     def wallet_move(self) -> tuple[int, int]:
         return self.amount, self.balance_after
@@ -234,7 +279,7 @@ class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     grant_id: str
     amount: int
-    balance_after: int
+    balance_after: int = msgspec.field(name="after")
 
     def wallet_move(self) -> tuple[int, int]:
         return -self.amount, self.balance_after
@@ -250,7 +295,7 @@ class CreditsReversed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     cause_kind: Literal["refund", "chargeback"]
     payment_attempt_id: str
     amount: int
-    balance_after: int
+    balance_after: int = msgspec.field(name="after")
     grants: dict[str, int] = {}
     psp_ref: str | None = None
     ticket_ref: str | None = None
@@ -270,7 +315,7 @@ class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
     payment_attempt_id: str
     grant_id: str
     amount: int
-    balance_after: int
+    balance_after: int = msgspec.field(name="after")
     psp_ref: str | None = None
 
     def wallet_move(self) -> tuple[int, int]:

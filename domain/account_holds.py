@@ -80,27 +80,13 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise NotFound("workspace", self.workspace_id)
         self.tidy(self.policy, catalogue, context)
         now = self.moment(context)
-        ask = Ask(
-            self,
-            meter_name,
-            meter,
-            self.policy,
-            catalogue,
-            now,
-            now,
-            labels,
-            only=ONLY[source],
-        )
+        policy, only = self.policy, ONLY[source]
+        ask = Ask(self, meter_name, meter, policy, catalogue, now, now, labels, only=only)
         if self.freezes:
             raise ask.frozen()
         if len(self.holds) >= HOLDS_MAX:
             raise InvalidInput(("hold_id",), f"{HOLDS_MAX} holds stand already; settle some")
-        total, exact = 0, (0, 1)
-        if meter.rate is not None:
-            rated = book.rate(labels.llm_model, labels.provider, estimate, now)
-            total, exact = rated.total, exact_cost(estimate, rated.price)
-        units = meter.units(estimate.input, estimate.output)
-        route, amount, held_units = _set_aside(ask, units, total, exact)
+        route, amount, held_units = _set_aside(ask, estimate, book)
         self.record(
             HoldPlaced(
                 **self.stamp(context, f"hold:{hold_id}"),
@@ -111,7 +97,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 units=held_units,
                 estimate=estimate,
                 expires_at=now + ttl,
-                policy_version=self.policy.policy_version,
+                policy_version=policy.policy_version,
                 bucket=meter.bucket,
                 overage_on=ask.overage_price() is not None,
                 request=labels,
@@ -273,8 +259,14 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 )
 
 
-def _set_aside(ask: Ask, units: int, total: int, exact: tuple[int, int]) -> tuple[Route, int, int]:
+def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int, int]:
     """(route, µ, units) of the hold for a call of this size."""
+    labels = ask.labels
+    total, exact = 0, (0, 1)
+    if ask.meter.rate is not None:
+        rated = book.rate(labels.llm_model, labels.provider, estimate, ask.now)
+        total, exact = rated.total, exact_cost(estimate, rated.price)
+    units = ask.meter.units(estimate.input, estimate.output)
     link = ask.oauth()
     if link == "active":
         return "oauth", 0, 0

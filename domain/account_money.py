@@ -76,7 +76,7 @@ class MoneyAccount(AccountState, omit_defaults=True, gc=False):
                 **self.stamp(context, cause),
                 amount=-amount,
                 balance_after=self.balance + amount,
-                grants=self.wallet.plan_draw(-amount),
+                **Debited.drawn(-amount, self.wallet.plan_draw(-amount)),
                 reason="adjustment",
                 note=reason,
                 ticket_ref=ticket_ref,

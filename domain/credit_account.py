@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from domain.account_facts import (
     AccountFrozen,
@@ -34,7 +34,7 @@ from domain.allowance_facts import (
     OverageSettled,
 )
 from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned
-from domain.catalogue import Catalogue
+from domain.catalogue import Catalogue, Meter
 from domain.errors import (
     AlreadyVoided,
     HoldClosed,
@@ -45,9 +45,10 @@ from domain.errors import (
     UnknownModel,
 )
 from domain.facts import Context, Fact
-from domain.funding import Ask, fund
+from domain.funding import Ask, Funding, fund
 from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
-from domain.price_book import PriceBook, PriceBookVersion, Rated, exact_cost
+from domain.money import BALANCE_LIMIT
+from domain.price_book import PriceBook, PriceBookVersion, StoredPrice, exact_cost
 from domain.usage import Usage
 from domain.wallet import Grant
 
@@ -116,56 +117,53 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         ask = Ask(self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold)
         if strict and self.freezes and hold is None:
             raise ask.frozen()
-        rated: Rated | None = None
-        exact = (0, 1)
-        if meter.rate is not None:
-            try:
-                rated = book.rate(usage.llm_model, usage.provider, usage.tokens, occurred)
-            except UnknownModel:
-                if strict:
-                    raise
-                # The fact stands; `rate` prices it once a price book knows the model.
-                self._record_unrated(usage, ask.late, context)
-                return
-            exact = exact_cost(usage.tokens, rated.price)
+        bill = _bill(usage, meter, book, occurred)
+        if bill is None:
+            # The fact stands; `rate` prices it once a price book knows the model.
+            stamp = self.stamp(context, "")
+            self.record(UsageRecorded(**stamp, usage=usage, late=ask.late))
+            return
         units = meter.units(usage.tokens.input, usage.tokens.output)
-        total = rated.total if rated else 0
-        funding = fund(ask, units, total, exact, _went_through_oauth(ask, usage))
-        cycle_id = policy.cycle_id if units else None
-        if funding.amount:
-            self.record(
-                Debited(
-                    recorded_at=now,
-                    actor=context.actor,
-                    correlation_id=context.correlation_id,
-                    amount=funding.amount,
-                    balance_after=self.wallet.balance - funding.amount,
-                    grants=funding.grants,
-                    other_draws=funding.draws,
-                    usage=usage,
-                    reason="overflow" if funding.overflows else "usage",
-                    rated=rated,
-                    units=units,
-                    late=ask.late,
-                    cycle_id=cycle_id,
-                )
-            )
-        else:
-            self.record(
-                UsageRecorded(
-                    recorded_at=now,
-                    actor=context.actor,
-                    correlation_id=context.correlation_id,
-                    usage=usage,
-                    draws=funding.draws,
-                    rated=rated,
-                    units=units,
-                    late=ask.late,
-                    cycle_id=cycle_id,
-                )
-            )
+        funding = fund(ask, units, bill.total, bill.exact, _went_through_oauth(ask, usage))
+        self._post(ask, usage, bill, units, funding, context)
         if self.budgets:
             self.warn_of_budgets(context)
+
+    def _post(
+        self, ask: Ask, usage: Usage, bill: Bill, units: int, funding: Funding, context: Context
+    ) -> None:
+        cycle_id = ask.policy.cycle_id if units else None
+        if funding.amount:
+            fact: Fact = Debited(
+                recorded_at=ask.now,
+                actor=context.actor,
+                correlation_id=context.correlation_id,
+                amount=funding.amount,
+                balance_after=self.wallet.balance - funding.amount,
+                **Debited.drawn(funding.amount, funding.grants),
+                other_draws=funding.draws,
+                usage=usage,
+                reason="overflow" if funding.overflows else "usage",
+                price=bill.price,
+                total=None if bill.total == funding.amount else bill.total,
+                units=units,
+                late=ask.late,
+                cycle_id=cycle_id,
+            )
+        else:
+            fact = UsageRecorded(
+                recorded_at=ask.now,
+                actor=context.actor,
+                correlation_id=context.correlation_id,
+                usage=usage,
+                draws=funding.draws,
+                price=bill.price,
+                total=bill.total,
+                units=units,
+                late=ask.late,
+                cycle_id=cycle_id,
+            )
+        self.record(fact)
 
     def _hold_of(self, usage: Usage, strict: bool) -> Hold | None:
         if usage.hold_id is None:
@@ -174,10 +172,6 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if hold is None and strict:
             raise HoldClosed(f"{usage.hold_id} was settled, released or has expired")
         return hold
-
-    def _record_unrated(self, usage: Usage, late: bool, context: Context) -> None:
-        stamp = self.stamp(context, "")
-        self.record(UsageRecorded(**stamp, usage=usage, late=late))
 
     def rate(
         self, usage_id: str, original: UsageRecorded, book: PriceBookVersion, context: Context
@@ -194,7 +188,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 usage_id=usage_id,
                 usage=usage,
                 usage_at=usage.occurred_at or original.recorded_at,
-                rated=rated,
+                price=rated.stored,
+                total=rated.total,
             )
         )
         if rated.total:
@@ -203,8 +198,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                     **self.stamp(context, f"rated_debit:{usage_id}"),
                     amount=rated.total,
                     balance_after=self.balance - rated.total,
-                    grants=self.wallet.plan_draw(rated.total),
-                    rated=rated,
+                    **Debited.drawn(rated.total, self.wallet.plan_draw(rated.total)),
+                    price=rated.stored,
                     rates_usage_id=usage_id,
                 )
             )
@@ -243,13 +238,40 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 amount=amount,
                 balance_after=self.balance + amount,
                 returned=tuple(returned),
-                rated=original.rated,
+                price=original.price,
+                total=original.rated.total if original.rated else 0,
                 units=original.units,
                 cycle_id=original.cycle_id,
                 reason=reason,
                 ticket_ref=ticket_ref,
             )
         )
+
+
+class Bill(NamedTuple):
+    """What an act costs: µ, the same before rounding, and the price as the event keeps it."""
+
+    total: int = 0
+    exact: tuple[int, int] = (0, 1)
+    price: StoredPrice | None = None
+
+
+UNPRICED = Bill()
+
+
+def _bill(usage: Usage, meter: Meter, book: PriceBook, occurred: datetime) -> Bill | None:
+    """Rate an act by the book that was in force; None for a recorded one without a price."""
+    if meter.rate is None:
+        return UNPRICED
+    try:
+        rated = book.rate(usage.llm_model, usage.provider, usage.tokens, occurred)
+    except UnknownModel:
+        if usage.mode == "strict":
+            raise
+        return None
+    if rated.total > BALANCE_LIMIT:
+        raise InvalidInput(("tokens",), "cost more than any balance can hold")
+    return Bill(rated.total, exact_cost(usage.tokens, rated.price), rated.stored)
 
 
 def _went_through_oauth(ask: Ask, usage: Usage) -> bool:

@@ -4,7 +4,7 @@ Refusal
 ├── InvalidInput ─ UnknownModel, UnknownMeter, UnknownAction, AmountTooSmall, OAuthRejected,
 │                  OccurredAtOutOfRange, BackdatedPriceBook, InvalidCatalogue
 ├── NotFound
-├── Forbidden
+├── Forbidden ─ PaymentRefNotAllowed, OverageNotAvailable, OAuthNotAvailable
 ├── PaymentRequired ─ AccountFrozen, InsufficientCredits, CreditsExhausted,
 │                     QuotaExceeded, NoPaymentSource, BudgetExhausted
 ├── Conflict ─ UsageConflict, PaymentRefConflict, AlreadyVoided, HoldClosed,

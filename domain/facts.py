@@ -23,7 +23,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     """Who asks and when; the only way in which time enters the domain."""
 
     now: datetime  # UTC
-    actor: str = "system"  # "service:key_1", "admin:key_2", "stripe", "system"
+    actor: str = "system"  # "key_1", "admin:key_2", "stripe", "system"
     correlation_id: str | None = None
 
 
@@ -34,12 +34,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     the same cause cannot make anything happen twice.
 
     Values of the domain never form cycles, so the garbage collector need not look at them
-    (``gc=False``): its pauses would be most of the slowest answers.
+    (``gc=False``): its pauses would be most of the slowest answers. Stored names are short
+    where every event carries them: `at` is ``recorded_at``.
     """
 
-    recorded_at: datetime
+    recorded_at: datetime = msgspec.field(name="at")
     cause: str = ""
-    actor: str = "system"
+    actor: str = "system"  # a key's id, "admin:" and a key's id, "stripe", "system"
     correlation_id: str | None = None
 
     def unique_cause(self) -> str:

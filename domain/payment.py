@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
+import msgspec
+
 from domain.errors import PaymentRefConflict
 from domain.facts import Aggregate, Context, Fact
 from domain.identity import stream_id
@@ -40,7 +42,7 @@ class PaymentSucceeded(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """The money is there. ``amount_received`` in µ."""
 
     amount_received: int
-    at: datetime
+    at: datetime = msgspec.field(name="received_at")
 
     def apply(self, aggregate: PaymentAttempt) -> None:
         aggregate.status = "succeeded"

@@ -35,13 +35,18 @@ class PriceEntry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 
 class Rated(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What an act costs, and by which numbers. ``price`` is [input, cached_input, output,
-    markup_bps] of the entry that was used, so that the event explains itself."""
+    """What an act costs, and by which numbers: ``price`` is (input, cached_input, output,
+    markup_bps) of the entry that was used."""
 
     provider_cost: int  # µ, for display
     total: int  # µ, what the customer pays
     book: int  # the price book's version
     price: tuple[int, int, int, int]
+
+    @property
+    def stored(self) -> StoredPrice:
+        """The price as an event keeps it, so that the event explains itself."""
+        return (self.book, *self.price)
 
     @property
     def price_book_version(self) -> int:
@@ -54,14 +59,31 @@ class Rated(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.total - self.provider_cost
 
 
-def exact_cost(tokens: Tokens, price: tuple[int, int, int, int]) -> tuple[int, int]:
-    """(numerator, denominator) of the total in µ, before the single rounding."""
-    p_in, p_cached, p_out, markup_bps = price
-    provider = (
+StoredPrice = tuple[int, int, int, int, int]
+"""How an event keeps the price it was rated by: book, input, cached_input, output, markup_bps."""
+
+
+def priced(tokens: Tokens, price: StoredPrice | None, total: int) -> Rated | None:
+    """What an event's act cost, from what the event keeps; None while it has no price."""
+    if price is None:
+        return None
+    exact = provider_micros(tokens, price[1], price[2], price[3])
+    return Rated(round_half_even(exact, PER), total, price[0], price[1:])
+
+
+def provider_micros(tokens: Tokens, p_in: int, p_cached: int, p_out: int) -> int:
+    """The provider's cost in millionths of a µ: exact, before any rounding."""
+    return (
         (tokens.input - tokens.cached_input) * p_in
         + tokens.cached_input * p_cached
         + tokens.output * p_out
     )
+
+
+def exact_cost(tokens: Tokens, price: tuple[int, int, int, int]) -> tuple[int, int]:
+    """(numerator, denominator) of the total in µ, before the single rounding."""
+    p_in, p_cached, p_out, markup_bps = price
+    provider = provider_micros(tokens, p_in, p_cached, p_out)
     return provider * (10_000 + markup_bps), PER * 10_000
 
 
@@ -89,11 +111,7 @@ class PriceBookVersion(msgspec.Struct, frozen=True):
     def rate(self, tokens: Tokens, entry: PriceEntry) -> Rated:
         """Cost of the tokens; ties go to the even micro (spec 3.3)."""
         p_in, p_cached, p_out = entry.input, entry.cached_input, entry.output
-        provider = (
-            (tokens.input - tokens.cached_input) * p_in
-            + tokens.cached_input * p_cached
-            + tokens.output * p_out
-        )
+        provider = provider_micros(tokens, p_in, p_cached, p_out)
         bps = self.markup_bps
         return Rated(
             round_half_even(provider, PER),

@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
@@ -24,11 +23,10 @@ from psycopg import AsyncConnection
 from adapters.postgres import streams
 from adapters.postgres.batch import Batch, Gathering
 from adapters.postgres.desk import HOT_SECONDS, Desk
+from adapters.postgres.reader import Reader
 from domain.commands import Command, Done, Stream
 from domain.errors import Busy, OutcomeUnknown, Unavailable
-from domain.facts import Aggregate, Recorded
-
-T = TypeVar("T")
+from domain.facts import Aggregate
 
 APPEND = (
     "SELECT append_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b::text[],"
@@ -46,7 +44,7 @@ AT_ONCE = 250
 """Commands of one bulk that are decided before the writer may send what it has."""
 
 
-class Writer:
+class Writer(Reader):
     """Decides, commits and answers commands. Use one a process; any number of processes."""
 
     def __init__(
@@ -58,7 +56,7 @@ class Writer:
         snapshot_every: int = 1_000,
         patience: float = 30.0,
     ) -> None:
-        self._conninfo = conninfo
+        super().__init__(conninfo)
         self._snapshot_every = snapshot_every
         self._patience = patience
         self._desk = Desk(cache_size, queue_limit, self._wake)
@@ -68,8 +66,6 @@ class Writer:
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshots: set[asyncio.Task[None]] = set()
         self._connection: AsyncConnection | None = None
-        self._reader: AsyncConnection | None = None
-        self._reading = asyncio.Lock()
         self.batches = 0
         self.conflicts = 0
 
@@ -77,7 +73,7 @@ class Writer:
 
     async def start(self) -> None:
         """Connect and begin to take commands."""
-        self._connection = await self._connect()
+        self._connection = await self.connect()
         self._tasks = [
             asyncio.create_task(self._commit_batches(), name="writer"),
             asyncio.create_task(self._load_missing(), name="writer-loads"),
@@ -94,12 +90,9 @@ class Writer:
         for task in (*self._tasks, *self._snapshots):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._snapshots, return_exceptions=True)
-        for connection in (self._connection, self._reader):
-            if connection is not None:
-                await connection.close()
-
-    async def _connect(self) -> AsyncConnection:
-        return await AsyncConnection.connect(self._conninfo, autocommit=True)
+        if self._connection is not None:
+            await self._connection.close()
+        await self.close()
 
     @property
     def waiting(self) -> int:
@@ -175,6 +168,20 @@ class Writer:
             for item in cold:
                 desk.decide(item)
             self._wake()
+
+    async def _load(self, wanted: set[Stream]) -> dict[int, Aggregate]:
+        loaded = await self.load(wanted)
+        for aggregate, folded in loaded.values():
+            if folded >= self._snapshot_every:
+                self._keep_snapshot(aggregate)
+        return {key: aggregate for key, (aggregate, _) in loaded.items()}
+
+    async def fresh(self, stream: Stream) -> Aggregate:
+        """The stream as committed now, by fast-forward from what is cached."""
+        known = self._desk.cache.get(stream.id.int)
+        if known is None:
+            return (await self._load({stream}))[stream.id.int]
+        return await self.forward(known)
 
     # -- committing ---------------------------------------------------------------------------
 
@@ -258,7 +265,7 @@ class Writer:
     async def _reconnect(self) -> None:
         if self._connection is not None:
             await self._connection.close()
-        self._connection = await self._connect()
+        self._connection = await self.connect()
         await self._connection.execute(AFTER_THE_LAST_COMMIT)
 
     async def _again(self, batch: Batch, contended: bool) -> Batch:
@@ -312,7 +319,7 @@ class Writer:
         """Learn which streams other processes have trouble to write."""
         while True:
             with contextlib.suppress(psycopg.Error):
-                async with await self._connect() as connection:
+                async with await self.connect() as connection:
                     await connection.execute("LISTEN turns")
                     async for heard in connection.notifies():
                         self._desk.heat(UUID(heard.payload).int)
@@ -332,56 +339,4 @@ class Writer:
     async def _write_snapshot(self, row: tuple[UUID, int, str, bytes]) -> None:
         # A snapshot is a short cut; when one is not kept, the next one will do.
         with contextlib.suppress(psycopg.Error, Unavailable):
-            await self._read(lambda connection: connection.execute(streams.KEEP_SNAPSHOT, row))
-
-    # -- reading ------------------------------------------------------------------------------
-
-    async def _read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Ask on a connection beside the one that commits, so that reads do not hold up
-        batches; a connection that turns out to be dead is replaced once.
-
-        :raises Unavailable: the database does not answer.
-        """
-        async with self._reading:
-            for attempt in (1, 2):
-                try:
-                    if self._reader is None or self._reader.closed:
-                        self._reader = await self._connect()
-                    return await ask(self._reader)
-                except psycopg.OperationalError:
-                    if self._reader is not None:
-                        await self._reader.close()
-                    if attempt == 2:
-                        raise Unavailable() from None
-        raise Unavailable()
-
-    async def _load(self, wanted: set[Stream]) -> dict[int, Aggregate]:
-        loaded = await self._read(lambda connection: streams.load(connection, wanted))
-        for aggregate, folded in loaded.values():
-            if folded >= self._snapshot_every:
-                self._keep_snapshot(aggregate)
-        return {key: aggregate for key, (aggregate, _) in loaded.items()}
-
-    async def fresh(self, stream: Stream) -> Aggregate:
-        """The stream as committed now, by fast-forward from what is cached."""
-        known = self._desk.cache.get(stream.id.int)
-        if known is None:
-            return (await self._load({stream}))[stream.id.int]
-        aggregate = known.clone()
-        newer = {stream.id.int: aggregate}
-        await self._read(lambda connection: streams.fast_forward(connection, newer))
-        return aggregate
-
-    async def find(self, stream: UUID, version: int) -> tuple[Recorded, int] | None:
-        """The event at a place and its position."""
-        return await self._read(lambda connection: streams.by_place(connection, stream, version))
-
-    async def find_cause(self, stream: UUID, cause: str) -> tuple[Recorded, int] | None:
-        """The event of a cause and its position."""
-        found = await self._read(lambda connection: streams.by_cause(connection, [(stream, cause)]))
-        event = found.get((stream.int, cause))
-        return None if event is None else (event.recorded, event.position)
-
-    async def balance_at(self, stream: UUID, version: int) -> int:
-        """The wallet balance in µ right after an event of an account's stream."""
-        return await self._read(lambda connection: streams.balance_at(connection, stream, version))
+            await self.read(lambda connection: connection.execute(streams.KEEP_SNAPSHOT, row))

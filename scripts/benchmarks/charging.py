@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import threading
 import time
+from collections.abc import Coroutine
 from itertools import count
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -22,6 +25,8 @@ from domain.usage import Tokens, Usage
 from scripts.benchmarks.clients import Order, Sample, no_waits
 from scripts.benchmarks.floor import POOR_EVERY, POOR_TURN
 from scripts.benchmarks.ground import now
+
+T = TypeVar("T")
 
 MODEL = "gpt-5.4"
 TOKENS = Tokens(1234, 0, 321)
@@ -43,10 +48,13 @@ class Charging:
     """The clients of one process, and its writer."""
 
     def __init__(self, conninfo: str) -> None:
+        # The loop never rests: a writer has things to do after the last answer, too, such as to
+        # let go of a hot account that others wait for.
         self._loop = uvloop.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._writer = Writer(conninfo)
         self._ledger = Ledger(self._writer)
-        self._loop.run_until_complete(self._writer.start())
+        self._wait_for(self._writer.start())
         # As the server process does, once what lives has been made.
         gc.collect()
         gc.freeze()
@@ -62,7 +70,10 @@ class Charging:
             "touch": self._touch,
             "pace": self._pace,
         }[order.task]
-        return self._loop.run_until_complete(task(order))
+        return self._wait_for(task(order))
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _charge(self, order: Order) -> Sample:
         charge = self._ledger.charge

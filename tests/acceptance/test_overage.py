@@ -124,7 +124,7 @@ def test_what_was_consumed_while_it_was_off_is_never_billed(flarex: Served, star
     to(flarex, "2026-07-01T00:00:00Z")
     done(generate(flarex, starter, 1))
     closed = flarex.get("/v1/audit/events", type="CycleClosed")["data"]
-    assert [line["amount_minor"] for line in closed[0]["payload"]["overage"]] == [28]
+    assert [line["amount_minor"] for line in closed[0]["data"]["overage"]] == [28]
 
 
 @pytest.mark.scenario("S63")

@@ -61,7 +61,7 @@ def copied(server: EmbeddedServer, columns: str, rows: list[tuple[Any, ...]]) ->
     """What a table holds after the rows were copied into it."""
     with psycopg.connect(server.url_for("postgres")) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
-        connection.execute(sql.SQL("CREATE TEMP TABLE arrived ({})").format(sql.SQL(columns)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL("CREATE TEMP TABLE arrived ({})").format(sql.SQL(columns)))
         with connection.cursor().copy(f"COPY arrived FROM STDIN {OPTIONS}".encode()) as copy:
             copy.write(as_csv(rows))
         found = connection.execute("SELECT * FROM arrived ORDER BY 1").fetchall()

@@ -85,8 +85,8 @@ CREATE TRIGGER events_never_vanish BEFORE TRUNCATE ON events
 -- For people and auditors: the same rows with their JSON readable.
 CREATE VIEW event_log AS
 SELECT notification_id AS position, originator_id AS stream, originator_version AS version,
-       kind, cause, amount, balance_after, convert_from(state, 'UTF8')::jsonb AS data
-FROM events;
+       kind, cause, amount, balance_after, (data->>'at')::timestamptz AS recorded_at, data
+FROM events, LATERAL (SELECT convert_from(state, 'UTF8')::jsonb AS data) AS decoded;
 
 GRANT SELECT, INSERT ON events TO daybook_runtime;
 GRANT USAGE, SELECT ON SEQUENCE events_notification_id_seq TO daybook_runtime;
