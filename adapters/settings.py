@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adapters.postgres.database import Database
 
 ON = {"1": True, "true": True, "0": False, "false": False, "": False}
-LOGS = ("json", "text")
+LOGS = ("json", "text", "quiet")
 
 
 class SettingsUnusable(RuntimeError):

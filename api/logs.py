@@ -9,7 +9,8 @@ import structlog
 
 
 def configure(style: str) -> None:
-    """Set up the process's logging; ``style`` is `json` or `text`."""
+    """Set up the process's logging; ``style`` is `json`, `text` or `quiet` (text,
+    of what went wrong only)."""
     renderer = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -23,7 +24,9 @@ def configure(style: str) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.WARNING if style == "quiet" else logging.INFO
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

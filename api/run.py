@@ -202,7 +202,8 @@ def main(
     workers: Annotated[int, typer.Option(min=1, max=64, help="HTTP processes.")] = 1,
 ) -> None:
     """Start Daybook with its own database, or on DATABASE_URL, and show how to use it."""
-    log = os.environ.get("DAYBOOK_LOG") or ("json" if json_ else "text")
+    # A person wants to see the address and the key; requests are a DAYBOOK_LOG=text away.
+    log = os.environ.get("DAYBOOK_LOG") or ("json" if json_ else "quiet")
     options = Options(catalogue, "127.0.0.1", port, data, workers, test_clock, log)
     with plain_errors(), stopping(), started(options) as running:
         key = admin_key(running.deployment.database, running.deployment.notes)

@@ -87,6 +87,10 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         if len(self.holds) >= HOLDS_MAX:
             raise InvalidInput(("hold_id",), f"{HOLDS_MAX} holds stand already; settle some")
         route, amount, held_units = _set_aside(ask, estimate, book)
+        price = ask.overage_price()
+        beyond = 0
+        if price is not None and route != "oauth":
+            beyond = (meter.units(estimate.input, estimate.output) - held_units) * price
         self.record(
             HoldPlaced(
                 **self.stamp(context, f"hold:{hold_id}"),
@@ -99,7 +103,8 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 expires_at=now + ttl,
                 policy_version=policy.policy_version,
                 bucket=meter.bucket,
-                overage_on=ask.overage_price() is not None,
+                overage_on=price is not None,
+                overage=beyond,
                 request=labels,
             )
         )

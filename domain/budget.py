@@ -73,7 +73,7 @@ def spend(
 
 def left(budget: Budget, holds: Iterable[Hold], at: datetime, cycle_id: str) -> int:
     """µ that may still be spent, with what calls under way have set aside."""
-    held = sum(hold.amount for hold in holds if budget.covers(hold.labels))
+    held = sum(hold.amount + hold.overage for hold in holds if budget.covers(hold.labels))
     return budget.limit - budget.spent_in(window_of(budget, at, cycle_id)) - held
 
 

@@ -287,10 +287,24 @@ def admit(ask: Ask, units: int, total: int) -> str:
     source = _source(ask, units, total)
     if source is None:
         raise ask.refusal(units)
-    if ask.account.budgets and source != "oauth":
-        price = ask.overage_price()
-        ask.check_budgets(units * price if source == "overage" and price else total)
+    if ask.account.budgets:
+        cost = _own_cost(ask, source, units, total)
+        if cost is not None:
+            ask.check_budgets(cost)
     return source
+
+
+def _own_cost(ask: Ask, source: str, units: int, total: int) -> int | None:
+    """µ that a call takes out of the customer's own pocket; None where all of it is included."""
+    if source == "wallet":
+        return total
+    beyond = units - ask.remaining() if source == "allowance" else units
+    if beyond <= 0:
+        return None
+    price = ask.overage_price()
+    if price is not None:
+        return beyond * price
+    return round_half_even(total * beyond, units) if ask.wallet_allowed else None
 
 
 def _source(ask: Ask, units: int, total: int) -> str | None:

@@ -42,6 +42,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     placed_at: datetime
     overage_on: bool = False
     labels: Labels = Labels()
+    overage: int = 0  # µ that it may come to beyond the plan: budgets count it
 
 
 class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,6 +58,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
     policy_version: int
     bucket: str | None = None
     overage_on: bool = False
+    overage: int = 0
     request: Labels = Labels()
 
     def apply(self, account: AccountState) -> None:
@@ -72,6 +74,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
                 self.recorded_at,
                 self.overage_on,
                 self.request,
+                self.overage,
             )
         )
 

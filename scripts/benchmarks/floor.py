@@ -1,8 +1,8 @@
 """The floor: one transaction a debit in one keyed SQL function call, and the set-based one.
 
-It must not be made of straw: its clients talk libpq's own protocol calls from one loop, without
-a driver's work for each statement, over as many connections as suit it best. Clients beyond the
-connections wait for one, as they would for a pool's.
+It must not be made of straw: it is measured over as many processes and connections as suit it
+best. The ordinary one uses the driver that everybody uses, in threads. Beside it stands one that
+makes libpq's calls itself from one loop, which is what is left when clients cost nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import selectors
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -28,6 +28,7 @@ DEBIT = b"SELECT debit($1::uuid, $2::int, $3::bigint)"
 DEBIT_BY_DRIVER = "SELECT debit(%b::uuid, %b::int, %b::bigint)"
 DEBIT_SET = "SELECT debit_set(%b::uuid[], %b::int[], %b::bigint[])"
 AMOUNT = 137
+REFUSED = "the floor refused a debit that it should have made"
 POOR_EVERY, POOR_TURN = 50, 2
 """One bulk call in so many goes to an account that has nothing, and is refused act by act."""
 CHECK = """
@@ -58,18 +59,18 @@ class Floor:
         self._lines: list[Line] = []
 
     def run(self, order: Order) -> Sample:
-        """Orders: ``debit`` over ``connections``; ``threads``, each with its own connection;
-        ``bulk`` with ``size`` debits a call."""
-        if order.task != "debit":
+        """Orders: ``threads`` or ``libpq``, over ``connections``; ``bulk`` with ``size`` debits a
+        call: of one account, or ``spread`` over all, of which one in fifty has nothing."""
+        if order.task != "libpq":
             return self._bulk(order) if order.task == "bulk" else self._by_threads(order)
         connections = min(order.options["connections"], order.clients)
         while len(self._lines) < connections:
             self._lines.append(Line(self._conninfo))
         while len(self._lines) > connections:
             self._lines.pop().pg.finish()
-        return self._debit(order)
+        return self._by_libpq(order)
 
-    def _debit(self, order: Order) -> Sample:
+    def _by_libpq(self, order: Order) -> Sample:
         accounts = [struct.pack(">i", id) for id in ids(order.accounts)]
         amount = struct.pack(">q", AMOUNT)
         draw = random.Random(order.tag).random
@@ -112,26 +113,29 @@ class Floor:
         return Sample(len(waits), ended, waits, {"debits": len(waits)})
 
     def _by_threads(self, order: Order) -> Sample:
-        """The ordinary way: a thread, a connection and a driver for each client."""
+        """The ordinary way: each connection in a thread that works with psycopg."""
 
-        def client(number: int) -> Iterator[None]:
+        def connection(number: int) -> Generator[None]:
             draw = random.Random(f"{order.tag}.{number}")
             accounts, stem = ids(order.accounts), uuid4().int >> 64 << 64
-            with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            opened = psycopg.connect(self._conninfo, autocommit=True)
+            with opened, opened.cursor(binary=True) as cursor:
                 yield
                 for turn in count():
                     given = (UUID(int=stem + turn), draw.choice(accounts), AMOUNT)
-                    connection.execute(DEBIT_BY_DRIVER, given, prepare=True).fetchone()
+                    row = cursor.execute(DEBIT_BY_DRIVER, given, prepare=True).fetchone()
+                    if row is None or row[0] < 0:
+                        raise RuntimeError(REFUSED)
                     yield
 
-        waits = in_threads(order, client)
+        waits = in_threads(order, connection, min(order.options["connections"], order.clients))
         return Sample(len(waits), time.monotonic(), waits, {"debits": len(waits)})
 
     def _bulk(self, order: Order) -> Sample:
         accepted = [0] * order.clients
-        size = order.options["size"]
+        size, spread = order.options["size"], order.options["spread"]
 
-        def caller(number: int) -> Iterator[None]:
+        def caller(number: int) -> Generator[None]:
             draw = random.Random(f"{order.tag}.{number}")
             accounts, stem = ids(order.accounts), uuid4().int >> 64 << 64
             with psycopg.connect(self._conninfo, autocommit=True) as connection:
@@ -139,9 +143,10 @@ class Floor:
                 for turn in count():
                     poor = turn % POOR_EVERY == POOR_TURN
                     account = 1001 + number if poor else draw.choice(accounts)
+                    drawn = draw.choices(range(1, 1021), k=size) if spread else [account] * size
                     keys = [UUID(int=stem + turn * size + n) for n in range(size)]
                     row = connection.execute(
-                        DEBIT_SET, (keys, [account] * size, [AMOUNT] * size), prepare=True
+                        DEBIT_SET, (keys, drawn, [AMOUNT] * size), prepare=True
                     ).fetchone()
                     accepted[number] += len(row[0]) if row else 0
                     yield
@@ -166,7 +171,7 @@ def _answered(pg: pq.abc.PGconn) -> bool:
         raise RuntimeError(pg.get_error_message())
     value = result.get_value(0, 0)
     if value is None or value[0] & 0x80:
-        raise RuntimeError("the floor refused a debit that it should have made")
+        raise RuntimeError(REFUSED)
     while pg.get_result() is not None:
         pass
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import count
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -97,7 +97,7 @@ class Plain:
             return Sample(len(accounts), time.monotonic(), no_waits())
         conflicts = [0] * order.clients
 
-        def client(number: int) -> Iterator[None]:
+        def client(number: int) -> Generator[None]:
             draw = random.Random(f"{order.tag}.{number}")
             yield
             for turn in count():

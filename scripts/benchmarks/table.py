@@ -16,7 +16,8 @@ def show(report: Report, machine: dict[str, str], console: Console) -> None:
         facts.add_row(name, value)
     console.print(facts)
     console.print(_rows(report))
-    console.print(_aims(report))
+    if aims(report):
+        console.print(_aims(report))
 
 
 def _rows(report: Report) -> Table:

@@ -84,7 +84,7 @@ class Contest:
         self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape, seconds: float
     ) -> Sample:
         sample = crew.run(
-            "debit",
+            "threads",
             clients,
             accounts,
             seconds,
@@ -128,13 +128,11 @@ def _shapes(clients: int, accounts: int, quick: bool, processes: int | None) -> 
         return
     # On one row only one transaction goes on at a time; the next may at best stand ready.
     given = (32, 16) if accounts > 1 else (16, 4, 2, 1)
-    sizes = sorted({min(size, clients) for size in (given[:1] + given[2:3] if quick else given)})
-    for size in sizes:
-        for count in (1,) if quick else (1, 2):
-            if (processes or count) <= size:
-                yield Shape(processes or count, size)
-            if processes is not None:
-                break
+    sizes = sorted({min(size, clients) for size in given}, reverse=True)
+    for size in sizes[::2] if quick else sizes:
+        for count in (1, 2) if processes is None else (processes,):
+            if count <= size:
+                yield Shape(count, size)
 
 
 def measure(place: Ground, report: Report, pace: Pace) -> None:
@@ -200,8 +198,9 @@ def _one_load(
         last["upto"] = contest.books.skip()
         return sample
 
-    def by_threads(_: int) -> Sample:
-        return contest.floor_turn(floors, "threads", clients, accounts)
+    def by_libpq(_: int) -> Sample:
+        given = {"connections": shape.connections}
+        return contest.floor_turn(floors, "libpq", clients, accounts, **given)
 
     def library(_: int) -> Sample:
         assert plain is not None
@@ -210,12 +209,13 @@ def _one_load(
     turns: list[Callable[[int], Sample]] = [
         lambda _: contest.floor(floors, clients, accounts, shape),
         ours,
+        by_libpq,
     ]
-    threads = clients in LIBRARY_CLIENTS
+    with_library = clients in LIBRARY_CLIENTS
     with_bare = clients == CLIENTS[-1] and len(accounts) > 1
     with ExitStack() as stack:
-        if threads:
-            turns += [by_threads, library]
+        if with_library:
+            turns.append(library)
         if with_bare:
             bare = stack.enter_context(Crew(Bare, contest.ledger.conninfo(owner=True)))
             turns.append(lambda _: _bare_turn(contest, bare, last))
@@ -223,9 +223,9 @@ def _one_load(
     given = {"clients": clients, "accounts": len(accounts)}
     report.add("floor", samples[0], **given, processes=shape.processes, note=str(shape))
     report.add("daybook", samples[1], **given, note=f"{_size(samples[1]):.0f} a commit")
-    if threads:
-        note = "threads and psycopg, a connection each"
-        report.add("floor by threads", samples[2], **given, note=note)
+    note = f"{shape.connections} connections, clients that cost nothing"
+    report.add("floor by libpq", samples[2], **given, note=note)
+    if with_library:
         conflicts = sum(sample.facts["conflicts"] for sample in samples[3])
         report.add("library save", samples[3], **given, note=f"{conflicts:.0f} saved again")
     if with_bare:
@@ -254,7 +254,6 @@ def _size(samples: Sequence[Sample]) -> float:
 
 def measure_bulk(contest: Contest) -> None:
     """1,000 keyed acts a call, each accepted or refused, from 1, 2 and 4 callers at once."""
-    given = {"accounts": len(THOUSAND)}
 
     def ours(chargers: Crew, callers: int) -> Sample:
         sample = chargers.run(
@@ -263,24 +262,26 @@ def measure_bulk(contest: Contest) -> None:
         contest.check(f"bulk by {callers}", sample)
         return sample
 
-    def set_based(floors: Crew, callers: int) -> Sample:
-        return contest.floor_turn(floors, "bulk", callers, THOUSAND, size=BULK)
+    def set_based(floors: Crew, callers: int, spread: int) -> Sample:
+        return contest.floor_turn(floors, "bulk", callers, THOUSAND, size=BULK, spread=spread)
 
     with Crew(floor.Floor, contest.floor_url) as floors, contest.charging() as chargers:
         contest.books.skip()
-        for turn in (set_based, ours):
-            turn(floors if turn is set_based else chargers, 1)  # warm, and uncounted
+        set_based(floors, 1, 1)  # warm, and uncounted
+        ours(chargers, 1)
         for callers in (1, 2, 4):
             contest.report.say(f"bulk, {callers} callers")
             contest.place.rest()
             samples = in_turn(
                 contest.pace.rounds,
-                lambda _, n=callers: set_based(floors, n),  # type: ignore[misc]
+                lambda _, n=callers: set_based(floors, n, 1),  # type: ignore[misc]
                 lambda _, n=callers: ours(chargers, n),  # type: ignore[misc]
+                lambda _, n=callers: set_based(floors, n, 0),  # type: ignore[misc]
             )
-            note = f"{BULK} a call, waits of a call"
-            contest.report.add("bulk floor", samples[0], clients=callers, **given, note=note)
-            contest.report.add("bulk", samples[1], clients=callers, **given, note=note)
+            cases = ("bulk floor", "bulk", "bulk floor, one account a call")
+            for case, kept in zip(cases, samples, strict=True):
+                note = f"{BULK} a call, waits of a call"
+                contest.report.add(case, kept, clients=callers, accounts=1000, note=note)
 
 
 def measure_processes(contest: Contest) -> None:
