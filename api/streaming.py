@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from adapters.upstream import UpstreamError, UpstreamStream, tokens_of
 from api.metered import Ask, Metered
 from domain.errors import TryAgain
+from domain.hold_facts import Release
 from domain.usage import Tokens
 
 HEADERS = [
@@ -43,11 +44,14 @@ class Seen:
                 self._pieces += 1
 
     @property
-    def tokens(self) -> Tokens | None:
-        """Tokens that were generated; None before the first."""
-        if self._said is not None and (self._said.output or self._pieces):
-            return self._said
-        return self._ask.counted(self._pieces) if self._pieces else None
+    def tokens(self) -> Tokens:
+        """What was used so far."""
+        return self._said or self._ask.counted(self._pieces)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether there is anything to pay for yet."""
+        return self._pieces > 0 or (self._said is not None and self._said.output > 0)
 
 
 class CompletionStream(Response):
@@ -92,9 +96,9 @@ class CompletionStream(Response):
                 self._seen.take(chunk)
                 if (shown := self._shown(chunk)) is not None:
                     await _event(send, msgspec.json.encode(shown))
-            await self._settle()
+            await self._metered.settle(self._seen.tokens)
         except UpstreamError as error:
-            await self._break_off()
+            await self._stop(charge=self._charge_delivered, why="upstream_failed")
             await _error(send, "upstream_failed", str(error))
         except TryAgain as refusal:
             await _error(send, refusal.code, str(refusal))
@@ -109,24 +113,17 @@ class CompletionStream(Response):
         rest = {name: value for name, value in chunk.items() if name != "usage"}
         return {**rest, "usage": None} if self._with_usage else rest
 
-    async def _settle(self) -> None:
-        tokens = self._seen.tokens
-        if tokens is None:
-            await self._metered.release("client_cancelled")
-        else:
-            await self._metered.settle(tokens)
-
-    async def _break_off(self) -> None:
-        if self._charge_delivered and self._seen.tokens is not None:
+    async def _stop(self, *, charge: bool, why: Release) -> None:
+        if charge and self._seen.is_generated:
             await self._metered.settle(self._seen.tokens)
         else:
-            await self._metered.release("upstream_failed")
+            await self._metered.release(why)
 
     async def _end(self) -> None:
         """The client has all, or has gone: either way the call comes to its end once."""
         await self._stream.close()
         try:
-            await self._settle()
+            await self._stop(charge=True, why="client_cancelled")
         except TryAgain:
             log.exception("call_not_charged", hold=self._metered.hold_id)
 

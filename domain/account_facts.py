@@ -271,7 +271,7 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
         for grant in self.returned:
             account.wallet = account.wallet.put(grant)
         for draw in self.draws:
-            account.give_back(draw, self.cycle_id)
+            account.give_back(draw, self.cycle_id, self.usage_at)
 
 
 class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):

@@ -86,7 +86,8 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise ask.frozen()
         if len(self.holds) >= HOLDS_MAX:
             raise InvalidInput(("hold_id",), f"{HOLDS_MAX} holds stand already; settle some")
-        route, amount, held_units = _set_aside(ask, estimate, book)
+        route, wanted, held_units = _set_aside(ask, estimate, book)
+        amount = min(wanted, max(ask.available, 0))
         price = ask.overage_price()
         beyond = 0
         if price is not None and route != "oauth":
@@ -105,6 +106,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 bucket=meter.bucket,
                 overage_on=price is not None,
                 overage=beyond,
+                short=wanted - amount,
                 request=labels,
             )
         )
@@ -255,7 +257,9 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             if not before and budget.spent_in(window) >= budget.limit:
                 self.record(
                     BudgetWarned(
-                        **self.stamp(context, f"budget_warned:{budget.budget_id}:{window}"),
+                        **self.stamp(
+                            context, f"budget_warned:{budget.budget_id}:{self.version + 1}"
+                        ),
                         budget_id=budget.budget_id,
                         window=window,
                         spent=budget.spent,
@@ -265,7 +269,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
 
 
 def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int, int]:
-    """(route, µ, units) of the hold for a call of this size."""
+    """(route, µ that the wallet may have to pay, units) of the hold for a call of this size."""
     labels = ask.labels
     total, exact = 0, (0, 1)
     if ask.meter.rate is not None:
@@ -284,12 +288,11 @@ def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int,
     if source == "overage":
         return "overage", 0, 0
     if source == "wallet":
-        return "wallet", min(total, ask.available), 0
+        return "wallet", total, 0
     held = min(units, ask.remaining())
     rest = units - held
     if rest and ask.wallet_allowed and ask.available > 0:
-        share = round_half_even(exact[0] * rest, exact[1] * units)
-        return "allowance", min(share, ask.available), held
+        return "allowance", round_half_even(exact[0] * rest, exact[1] * units), held
     return "allowance", 0, held
 
 

@@ -31,9 +31,11 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     api_fallback: bool = True
     opened_at: datetime | None = None  # when the first policy came into force
     closed: tuple[ClosedBucket, ...] = ()  # cycles whose units late usage may still use
-    overage_switch: tuple[tuple[datetime, bool], ...] = ()  # when it was turned on and off
+    # Since when a unit beyond the plan costs how many µ, by bucket; empty while overage is off.
+    overage_switch: tuple[tuple[datetime, dict[str, int]], ...] = ()
     holds: dict[str, Hold] = {}
-    held: int = 0  # µ of the wallet in holds
+    reserved: int = 0  # µ of the wallet in holds
+    short: int = 0  # µ that they were estimated to need beside, and did not find
     next_hold_expiry: datetime | None = None
     budgets: dict[str, Budget] = {}
 
@@ -45,9 +47,24 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         return self.wallet.balance
 
     @property
+    def held(self) -> int:
+        """µ that calls under way have set aside. What becomes free goes first to those that
+        found less than they may need: so no more than one call's want is ever uncovered (L4)."""
+        return self._held(self.reserved, self.short)
+
+    @property
     def available(self) -> int:
         """µ that a call could spend now."""
         return self.wallet.balance - self.held
+
+    def available_to(self, hold: Hold | None) -> int:
+        """µ that a call could spend now, with what its own hold set aside."""
+        if hold is None:
+            return self.available
+        return self.balance - self._held(self.reserved - hold.amount, self.short - hold.short)
+
+    def _held(self, reserved: int, short: int) -> int:
+        return min(reserved + short, max(reserved, self.wallet.balance))
 
     @property
     def is_frozen(self) -> bool:
@@ -59,24 +76,25 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """The plan in force, or "" before the first policy."""
         return self.policy.plan_id if self.policy else ""
 
-    def overage_on_at(self, moment: datetime) -> bool:
-        """Whether overage was switched on at an instant that is not long ago."""
-        on = False
-        for at, switched in self.overage_switch:
+    def overage_price_at(self, bucket: str, moment: datetime) -> int | None:
+        """µ of a unit beyond the plan at an instant not long ago; None if overage was off."""
+        agreed: dict[str, int] = {}
+        for at, prices in self.overage_switch:
             if at > moment:
                 break
-            on = switched
-        return on
+            agreed = prices
+        return agreed.get(bucket)
 
     # How facts move quantities; used by their `apply` only.
 
     def note_policy(self, policy: SpendPolicySet) -> None:
-        """A policy is in force; remember when overage was switched."""
+        """A policy is in force; remember when overage was switched, or its price changed."""
         if self.opened_at is None:
             self.opened_at = policy.period_start
-        before = self.policy.overage_enabled if self.policy else False
-        if policy.overage_enabled != before:
-            switch = (*self.overage_switch, (policy.recorded_at, policy.overage_enabled))
+        before = self.overage_switch[-1][1] if self.overage_switch else {}
+        agreed = policy.overage_unit_price if policy.overage_enabled else {}
+        if agreed != before:
+            switch = (*self.overage_switch, (policy.recorded_at, agreed))
             # Usage is accepted late for weeks, not for ever: older switches decide nothing,
             # but the one that was in force when the window begins.
             floor = policy.recorded_at - SWITCHES_KEPT
@@ -92,15 +110,23 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         elif draw.source == "overage":
             self._accrue(draw.bucket, draw.units, draw.amount)
 
-    def give_back(self, draw: Draw, cycle_id: str | None) -> None:
-        """Undo the units of a draw while its cycle is still open (money returns as grants)."""
-        bucket = self.buckets.get(draw.bucket or "")
-        if bucket is None or (draw.cycle_id is None and bucket.cycle_id != cycle_id):
-            return
-        if draw.source == "allowance":
-            self._use(draw, -draw.units)
-        elif draw.source == "overage":
+    def give_back(self, draw: Draw, cycle_id: str | None, used_at: datetime) -> None:
+        """Undo the units of a draw where they were taken (money returns as grants)."""
+        if draw.source == "overage":
+            # Its cycle may be settled already: then this is a credit on the next statement.
             self._accrue(draw.bucket, -draw.units, -draw.amount)
+        bucket = self.buckets.get(draw.bucket or "")
+        if draw.source != "allowance" or bucket is None:
+            return
+        if draw.cycle_id is None and bucket.reset == "cycle" and bucket.cycle_id != cycle_id:
+            draw = replace(draw, cycle_id=cycle_id)  # closed since: to what it left over
+        elif (
+            draw.cycle_id is None
+            and bucket.reset != "cycle"
+            and used_at < (bucket.since or used_at)
+        ):
+            return  # a window of days that is over
+        self._use(draw, -draw.units)
 
     def note_reversed(self, payment: str, amount: int) -> None:
         """Remember how much of a payment was taken back."""
@@ -123,9 +149,13 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """A cycle ended: its unused units stay usable for late usage, for a while."""
         kept = tuple(c for c in self.closed if c.period_end > keep_from)
         self.closed = (*kept, closed)
+        # What the next plan does not grant anew must not be there any more.
+        emptied = replace(self.buckets[closed.bucket], granted=0, used=0)
+        self.buckets = {**self.buckets, closed.bucket: emptied}
 
     def _hold(self, hold: Hold, sign: int) -> None:
-        self.held += sign * hold.amount
+        self.reserved += sign * hold.amount
+        self.short += sign * hold.short
         expiries = [h.expires_at for h in self.holds.values()]
         self.next_hold_expiry = min(expiries, default=None)
         bucket = self.buckets.get(hold.bucket or "")

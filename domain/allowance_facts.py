@@ -31,7 +31,7 @@ class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
             self.cycle_id,
             self.reset,
             before.held if before is not None else 0,
-            self.since or self.recorded_at,
+            self.since or (before.since if before is not None and same else self.recorded_at),
         )
         account.buckets = {**account.buckets, self.bucket: bucket}
 

@@ -143,7 +143,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 **Debited.drawn(funding.amount, funding.grants),
                 other_draws=funding.draws,
                 usage=usage,
-                reason="overflow" if funding.overflows else "usage",
+                reason="overflow" if funding.overflows or ask.overflows else "usage",
                 price=bill.price,
                 total=None if bill.total == funding.amount else bill.total,
                 units=units,

@@ -53,9 +53,14 @@ class Ask(NamedTuple):
         return "wallet" in sources or ("wallet_if_overflow" in sources and self.account.overflow)
 
     @property
+    def overflows(self) -> bool:
+        """Whether all that the wallet pays for this meter is beyond a quota."""
+        return "wallet_if_overflow" in self.waterfall
+
+    @property
     def available(self) -> int:
         """µ of the wallet, with what the act's own hold set aside."""
-        return self.account.available + (self.hold.amount if self.hold else 0)
+        return self.account.available_to(self.hold)
 
     def closed_cycle(self) -> ClosedBucket | None:
         """The closed cycle that late usage belongs to."""
@@ -78,25 +83,29 @@ class Ask(NamedTuple):
             return closed.unused if closed else 0
         bucket = self.account.buckets.get(self.meter.bucket or "")
         own = self.hold.units if self.hold and self.hold.bucket == self.meter.bucket else 0
-        return bucket.remaining + own if bucket else 0
+        return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0
 
     def _has_cycles(self) -> bool:
         bucket = self.account.buckets.get(self.meter.bucket or "")
         return bucket is not None and bucket.reset == "cycle"
 
     def overage_price(self) -> int | None:
-        """µ a unit if the customer had agreed to overage when the call ran, else None.
+        """µ a unit, as it was when the call ran, if the customer had agreed to it; else None.
 
         Nothing that was consumed while it was off can ever be billed: for a settled hold what
         counts is when it was placed, otherwise both the act's own moment and now (L6).
         """
         if "overage" not in self.waterfall:
             return None
-        if self.hold is not None:
-            agreed = self.hold.overage_on
-        else:
-            agreed = self.policy.overage_enabled and self.account.overage_on_at(self.occurred)
-        return self.policy.overage_unit_price.get(self.meter.bucket or "") if agreed else None
+        bucket = self.meter.bucket or ""
+        price = self.account.overage_price_at(bucket, self.occurred)
+        if self.hold is None:
+            return price if self.policy.overage_enabled else None
+        if not self.hold.overage_on:
+            return None
+        if price is None:  # switched off while the call ran
+            price = self.account.overage_price_at(bucket, self.hold.placed_at)
+        return price
 
     def oauth(self) -> str | None:
         """The state of the user's own account at the provider of this model, if it serves it."""
@@ -218,9 +227,12 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int], oauth: bool) 
         )
     if ask.strict and ask.hold is None:
         admit(ask, units, total)
-    if units == 0 and ask.waterfall[-1:] == ("wallet",):
+    if units:
+        return _split(ask, units, exact)
+    if ask.wallet_allowed:
         return _wallet_pays(ask, total, ())
-    return _split(ask, units, exact)
+    lost = Draw(source="absorbed", amount=total, reason="quota_overrun")
+    return Funding(draws=(lost,) if total else ())
 
 
 def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
@@ -269,13 +281,15 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
 
 
 def _from_route(ask: Ask) -> tuple[str, ...]:
-    """The waterfall from the source that a hold was placed on."""
+    """The waterfall from the source that a hold was placed on. Overage never comes before
+    units that are included after all, as when another call gave its own back (L3)."""
     sources = ask.waterfall
     if ask.hold is None:
         return sources
     for index, source in enumerate(sources):
         if source.startswith(ask.hold.route):
-            return sources[index:]
+            included = source == "overage" and "allowance" in sources
+            return ("allowance",) * included + sources[index:]
     return sources
 
 

@@ -43,6 +43,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     overage_on: bool = False
     labels: Labels = Labels()
     overage: int = 0  # µ that it may come to beyond the plan: budgets count it
+    short: int = 0  # µ of the wallet that it may need beside, and did not find
 
 
 class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +60,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
     bucket: str | None = None
     overage_on: bool = False
     overage: int = 0
+    short: int = 0
     request: Labels = Labels()
 
     def apply(self, account: AccountState) -> None:
@@ -75,6 +77,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
                 self.overage_on,
                 self.request,
                 self.overage,
+                self.short,
             )
         )
 

@@ -143,10 +143,10 @@ def roll_over(
     context: Context,
 ) -> int:
     """Close every cycle that is over and open the next; returns how many were closed."""
-    closed = 0
+    now, closed = account.moment(context), 0
     while (
         subscription.period_end is not None
-        and context.now >= subscription.period_end
+        and now >= subscription.period_end
         and closed < CYCLES_AT_ONCE
     ):
         _close(account, subscription, plans, context)
@@ -168,13 +168,13 @@ def _close(
             bucket,
             subscription.plan_id,
             subscription.plan_version,
-            amount // units if units else 0,
+            amount // units if units else 0,  # voids may leave money at another unit price
             units,
             amount,
             round_half_even(amount, MINOR),
         )
         for bucket, (units, amount) in sorted(account.overage.items())
-        if units
+        if units or amount
     ]
     subscription.record(
         CycleClosed(
@@ -243,7 +243,7 @@ def drop_overage(
 ) -> None:
     """A plan without an overage rate ends the agreement to it."""
     if subscription.overage_enabled and plan_of(subscription, plans).overage_unit_price is None:
-        for bucket in plan_of(subscription, plans).buckets:
+        for bucket in account.buckets:
             subscription.record(
                 OverageDisabled(
                     **subscription.stamp(context, f"overage_off:{subscription.version + 1}"),

@@ -346,5 +346,5 @@ def known(account: CreditAccount, workspace_id: str) -> None:
 
 def rolled(account: CreditAccount, context: Context) -> None:
     """Ask for the roll-over first where the cycle has ended: even if no timer ever fires."""
-    if account.policy is not None and context.now >= account.policy.period_end:
+    if account.policy is not None and account.moment(context) >= account.policy.period_end:
         raise CycleIsOver

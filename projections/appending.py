@@ -1,5 +1,5 @@
 """Many rows as text that PostgreSQL reads: encoded at once in C, where psycopg makes a call a
-value. (A row of 39 columns: 0.4 µs; formatted by hand 2 to 3 µs.)
+value. (A row of usage_events, folded and sent: 2.9 µs; formatted by hand in Python 3.8.)
 
 JSON is nearly CSV: numbers, true, false, null and quoted strings with \" and \\ are read as they
 stand. Only its escapes for control characters are not, and they are rare.

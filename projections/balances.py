@@ -21,7 +21,7 @@ from domain.account_facts import (
     UsageVoided,
 )
 from domain.identity import account_id
-from projections.read_model import Posted, ReadModel, UnknownAccount
+from projections.read_model import Changes, Posted, ReadModel, UnknownAccount
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -96,11 +96,13 @@ class Balances(ReadModel):
             self.sql, (OPEN, MOVE, FREEZE, UNFREEZE)
         )
 
-    def fold(self, events: Sequence[Posted]) -> Any:
-        """(accounts opened, what moved by stream, freezes and their ends in order)."""
-        opened: list[tuple[UUID, str, str, int]] = []
-        moves: dict[int, list[Any]] = {}
-        freezes: list[tuple[bool, str, UUID]] = []
+    def nothing(self) -> Changes:
+        """Accounts opened, what moved by stream, freezes and their ends in order."""
+        return [], {}, []
+
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """Sums of what moved; every freeze by itself."""
+        opened, moves, freezes = changes
         for position, stream, _, fact in events:
             if type(fact) is CreditAccountOpened:
                 opened.append((stream, fact.workspace_id, fact.currency, position))
@@ -116,9 +118,8 @@ class Balances(ReadModel):
                 if isinstance(fact, AccountFrozen | AccountUnfrozen):
                     name = f"{fact.reason}:{fact.ref}"
                     freezes.append((isinstance(fact, AccountFrozen), name, stream))
-        return (opened, moves, freezes) if opened or moves else None
 
-    def write(self, connection: Connection, changes: Any) -> None:
+    def write(self, connection: Connection, changes: Changes) -> None:
         """Open, move, then freeze.
 
         :raises UnknownAccount: an account moves that was never opened.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
 from domain.account_facts import CreditAccountOpened, Credited, CreditsExpired, UsageVoided
-from projections.read_model import Posted, ReadModel
+from projections.read_model import Changes, Posted, ReadModel
 
 GRANTS = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -53,10 +51,13 @@ class Expiries(ReadModel):
     facts = (CreditAccountOpened, Credited, CreditsExpired, UsageVoided)
     tables = {"expiries": GRANTS, "expiry_accounts": ACCOUNTS}
 
-    def fold(self, events: Sequence[Posted]) -> Any:
-        """(accounts opened, the last word on each grant: its end and position, or None)."""
-        opened: list[tuple[UUID, str, int]] = []
-        grants: dict[tuple[UUID, str], tuple[datetime, int] | None] = {}
+    def nothing(self) -> Changes:
+        """Accounts opened, and by stream and grant its end and position, None when written."""
+        return [], {}
+
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """The last word on each grant counts."""
+        opened, grants = changes
         for position, stream, _, fact in events:
             match fact:
                 case Credited(expires_at=datetime() as at, grant_id=grant_id):
@@ -69,9 +70,8 @@ class Expiries(ReadModel):
                     grants[stream, grant_id] = None
                 case CreditAccountOpened(workspace_id=workspace_id):
                     opened.append((stream, workspace_id, position))
-        return (opened, grants) if opened or grants else None
 
-    def write(self, connection: Connection, changes: Any) -> None:
+    def write(self, connection: Connection, changes: Changes) -> None:
         """Insert accounts, then keep and remove grants."""
         opened, grants = changes
         kept = [(*key, *value) for key, value in grants.items() if value is not None]

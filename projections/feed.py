@@ -1,4 +1,4 @@
-"""Reads the book in order, decodes each event once, and sorts it into inboxes by model."""
+"""Reads the book in order, decodes each event once, and lets every model fold it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eventsourcing.utils import TopicError, resolve_topic
 from psycopg import Connection
 
 from domain.codec import decode_fact
-from projections.read_model import Posted, ReadModel
+from projections.read_model import Changes, Posted, ReadModel
 
 READ = """
     SELECT notification_id, uuid_send(originator_id), originator_version, topic, state FROM events
@@ -20,13 +20,17 @@ Row = tuple[int, bytes, int, str, bytes]
 REMEMBERED = 100_000
 
 
+CHUNK = 1_000
+"""Facts in memory at a time: what is folded while it is in the processor's cache costs about
+a quarter less than 20,000 at once."""
+
+
 class Batch(NamedTuple):
-    """What some models have to fold: ``upto`` and no further. A model with an error could not
-    be given all of its inbox."""
+    """What events up to a position ask of each model, or why a model cannot take them."""
 
     upto: int
-    size: int
-    inboxes: dict[str, list[Posted]]
+    size: int  # events of any kind
+    changes: dict[str, Changes]
     errors: dict[str, Exception]
 
 
@@ -42,10 +46,25 @@ class Feed:
         """The next events behind a position, at most ``limit``."""
         return self._connection.execute(READ, (after, limit), prepare=True, binary=True).fetchall()
 
-    def sort(self, rows: Sequence[Row], models: Sequence[ReadModel]) -> Batch:
-        """Decode what any of the models asks for, once."""
-        inboxes: dict[str, list[Posted]] = {model.name: [] for model in models}
+    def fold(self, rows: Sequence[Row], models: Sequence[ReadModel]) -> Batch:
+        """Decode once what any of the models asks for, and let each fold what it asks for."""
+        changes = {model.name: model.nothing() for model in models}
         errors: dict[str, Exception] = {}
+        for start in range(0, len(rows), CHUNK):
+            inboxes = self._sort(rows[start : start + CHUNK], models, errors)
+            for model in models:
+                inbox = inboxes[model.name]
+                if inbox and model.name not in errors:
+                    try:
+                        model.fold(inbox, changes[model.name])
+                    except Exception as error:
+                        errors[model.name] = error
+        return Batch(rows[-1][0], len(rows), changes, errors)
+
+    def _sort(
+        self, rows: Sequence[Row], models: Sequence[ReadModel], errors: dict[str, Exception]
+    ) -> dict[str, list[Posted]]:
+        inboxes: dict[str, list[Posted]] = {model.name: [] for model in models}
         wanted: dict[str, tuple[list[Posted], ...]] = {}
         streams = self._streams
         for position, stream, version, topic, state in rows:
@@ -66,7 +85,7 @@ class Feed:
             posted = (position, streams.get(stream) or self._stream(stream), version, fact)
             for inbox in asking:
                 inbox.append(posted)
-        return Batch(rows[-1][0], len(rows), inboxes, errors)
+        return inboxes
 
     def _stream(self, raw: bytes) -> UUID:
         # Made once a stream: psycopg would make one an event.

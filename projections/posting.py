@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from projections.read_model import ReadModel
+from projections.read_model import Changes, ReadModel
 
 # The first statement of every posting: it locks the model's row, and finds it moved if another
 # runner (or a rebuild) came between.
@@ -24,7 +24,7 @@ class Overtaken(RuntimeError):
 
 
 def post(
-    connection: Connection[Any], model: ReadModel, changes: Any, before: int, upto: int
+    connection: Connection[Any], model: ReadModel, changes: Changes, before: int, upto: int
 ) -> None:
     """Take the model from position ``before`` to ``upto``, rows and all.
 
@@ -34,7 +34,7 @@ def post(
         advanced = connection.execute(ADVANCE, (upto, model.name, before), prepare=True)
         if advanced.rowcount != 1:
             raise Overtaken(f"{model.name} does not stand at {before}")
-        if changes:
+        if any(changes):
             model.write(connection, changes)
 
 

@@ -15,6 +15,9 @@ from domain.facts import Fact
 Posted: TypeAlias = tuple[int, UUID, int, Fact]
 """An event as the runner hands it out: position, stream, version, fact."""
 
+Changes: TypeAlias = tuple[Any, ...]
+"""What events ask of a model's tables: collections, all empty when it is nothing."""
+
 
 class ReadModel(ABC):
     """Answers one question. `fold` is pure: the same facts give the same rows, whoever folds
@@ -32,12 +35,16 @@ class ReadModel(ABC):
         self.suffix = suffix
 
     @abstractmethod
-    def fold(self, events: Sequence[Posted]) -> Any:
-        """The changes that these events ask of the tables; falsy when there are none."""
+    def nothing(self) -> Changes:
+        """Empty collections, for `fold` to fill."""
 
     @abstractmethod
-    def write(self, connection: Connection, changes: Any) -> None:
-        """Apply what `fold` gave, within the caller's transaction."""
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """Add to ``changes`` what these events ask of the tables."""
+
+    @abstractmethod
+    def write(self, connection: Connection, changes: Changes) -> None:
+        """Apply what `fold` gave, within the caller's transaction; never called for nothing."""
 
     def sql(self, statement: str) -> bytes:
         """A statement about this copy's tables, which it calls ``{name_of_table}``."""

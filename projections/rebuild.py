@@ -42,7 +42,7 @@ def rebuild(conninfo: str, model: type[ReadModel], progress: Progress | None = N
     the position at which the new rows took over: where the live ones stood.
     """
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        create_all(connection)
+        create_all(connection, (model,))
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET client_min_messages = warning")
         connection.execute(ONE_AT_A_TIME, (model.name,))
@@ -84,11 +84,11 @@ def _fold(
         rows = [row for row in feed.read(at, BATCH) if row[0] <= upto]
         if not rows:
             break
-        batch = feed.sort(rows, [beside])
+        batch = feed.fold(rows, [beside])
         for error in batch.errors.values():
             raise CannotFold(f"an event up to {batch.upto} cannot be read") from error
-        changes = beside.fold(batch.inboxes[beside.name])
-        if changes:
+        changes = batch.changes[beside.name]
+        if any(changes):
             with connection.transaction():
                 beside.write(connection, changes)
         at = batch.upto

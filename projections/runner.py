@@ -23,7 +23,7 @@ from psycopg import Connection
 from projections.feed import Batch, Feed
 from projections.models import MODELS
 from projections.posting import Overtaken, post, post_idle
-from projections.read_model import ReadModel
+from projections.read_model import Changes, ReadModel
 from projections.rebuild import rebuild
 from projections.tables import create_all
 
@@ -56,7 +56,7 @@ class Folded:
     """What one batch asks of one model."""
 
     reader: Reader
-    changes: Any
+    changes: Changes
     before: int
     upto: int
     size: int  # events of the batch, any kind
@@ -109,7 +109,8 @@ class Runner:
                     yield None
                     return
             for model in self._models:
-                if not _has_shape(writing, model):
+                if not _is_whole(writing, model):
+                    log.warning("read model has other tables: rebuilding", model=model.name)
                     rebuild(self._conninfo, model)
             with closing(PostOffice(writing, reading, self._models, self._poll)) as office:
                 yield office
@@ -179,26 +180,22 @@ class PostOffice:
             for reader in group:
                 reader.limit = SMALL
             return False
-        batch = self._feed.sort(rows, [reader.model for reader in group])
-        folded = [part for r in group if (part := self._fold(r, batch, after)) is not None]
+        batch = self._feed.fold(rows, [reader.model for reader in group])
+        folded = [part for r in group if (part := self._part(r, batch, after)) is not None]
         self._wait_for_posting()
         self._in_flight = self._scribe.submit(self._post, folded)
         return True
 
-    def _fold(self, reader: Reader, batch: Batch, after: int) -> Folded | None:
-        try:
-            error = batch.errors.get(reader.model.name)
-            if error is not None:
-                raise error
-            changes = reader.model.fold(batch.inboxes[reader.model.name])
-        except Exception as error:
+    def _part(self, reader: Reader, batch: Batch, after: int) -> Folded | None:
+        name = reader.model.name
+        if name in batch.errors:
             self._wait_for_posting()
             if reader.posted == after:
-                self._trouble(reader, batch.upto, batch.size, error)
+                self._trouble(reader, batch.upto, batch.size, batch.errors[name])
             return None
         reader.folded = batch.upto
         reader.limit = min(batch.size * 2, LARGE) if batch.size == reader.limit else SMALL
-        return Folded(reader, changes, after, batch.upto, batch.size)
+        return Folded(reader, batch.changes[name], after, batch.upto, batch.size)
 
     def _post(self, parts: Sequence[Folded]) -> list[tuple[Folded, Exception]]:
         """Write what was folded, each model by itself; the parts that could not be written."""
@@ -206,7 +203,7 @@ class PostOffice:
         parts = [part for part in parts if part.reader.posted == part.before]
         failed: list[tuple[Folded, Exception]] = []
         for part in parts:
-            if not part.changes:
+            if not any(part.changes):
                 continue
             try:
                 post(self._writing, part.reader.model, part.changes, part.before, part.upto)
@@ -215,7 +212,7 @@ class PostOffice:
                 raise
             except Exception as error:
                 failed.append((part, error))
-        idle = [part for part in parts if not part.changes]
+        idle = [part for part in parts if not any(part.changes)]
         if idle:
             post_idle(self._writing, [p.reader.model for p in idle], idle[0].before, idle[0].upto)
             for part in idle:
@@ -267,9 +264,14 @@ def _true(connection: Connection[Any], query: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def _has_shape(connection: Connection[Any], model: type[ReadModel]) -> bool:
-    query = "SELECT shape FROM positions WHERE model = %s"
-    return connection.execute(query, (model.name,)).fetchone() == (model.shape(),)
+def _is_whole(connection: Connection[Any], model: type[ReadModel]) -> bool:
+    """Whether the model's tables are there, and of the shape that this code writes."""
+    row = connection.execute(
+        "SELECT shape, (SELECT bool_and(to_regclass(t) IS NOT NULL) FROM unnest(%s::text[]) t)"
+        " FROM positions WHERE model = %s",
+        (list(model.tables), model.name),
+    ).fetchone()
+    return row == (model.shape(), True)
 
 
 def _text(error: Exception) -> str:

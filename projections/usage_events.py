@@ -12,7 +12,7 @@ from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, Usage
 from domain.identity import parse_usage_id
 from projections.act import parts_of
 from projections.appending import OPTIONS, as_csv
-from projections.read_model import Posted, ReadModel
+from projections.read_model import Changes, Posted, ReadModel
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -113,12 +113,14 @@ class UsageEvents(ReadModel):
         self._changes = [(self.sql(statement)) for statement in (RATED, PAID, VOIDED)]
         self._copy = self.sql(COPY)
 
-    def fold(self, events: Sequence[Posted]) -> Any:
-        """(rows to append, then rows of RATED, PAID and VOIDED)."""
+    def nothing(self) -> Changes:
+        """Lines to append, then rows of RATED, PAID and VOIDED."""
+        return [], [], [], []
+
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """A line for every act; the rest changes earlier ones, or such of the same batch."""
+        lines, rated, paid, voided = changes
         rows: list[tuple[Any, ...]] = []
-        rated: list[tuple[Any, ...]] = []
-        paid: list[tuple[Any, ...]] = []
-        voided: list[tuple[Any, ...]] = []
         for position, stream, version, fact in events:
             if isinstance(fact, Debited):
                 if fact.usage is not None:
@@ -137,14 +139,15 @@ class UsageEvents(ReadModel):
                         *(price.provider_cost, price.markup, price.total, price.book),
                     )
                 )
-        return (rows, rated, paid, voided) if rows or rated or paid or voided else None
+        if rows:
+            lines.append(as_csv(rows))
 
-    def write(self, connection: Connection, changes: Any) -> None:
+    def write(self, connection: Connection, changes: Changes) -> None:
         """Append the acts, then complete or mark those that later facts are about."""
-        acts, *later = changes
-        if acts:
+        lines, *later = changes
+        if lines:
             with connection.cursor().copy(self._copy) as copy:
-                copy.write(as_csv(acts))
+                copy.write(b"".join(lines))
         for statement, rows in zip(self._changes, later, strict=True):
             if rows:
                 columns = [list(column) for column in zip(*sorted(rows), strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from operator import add
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from psycopg import Connection
 from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
 from projections.act import LABELS, SUMS, Counted, Labels, added, place_of, storable
 from projections.appending import as_array
-from projections.read_model import Posted, ReadModel
+from projections.read_model import Changes, Posted, ReadModel
 
 TABLE = f"""
 CREATE TABLE IF NOT EXISTS {{table}} (
@@ -50,6 +49,13 @@ UPSERT = f"""
 """  # noqa: S608 - names of ours
 REMEMBERED = 50_000
 
+# Where a row keeps what. Most acts add to the first few sums only: counts, tokens and money.
+ALL = range(len(SUMS))
+FEW = range(SUMS.index("total_cost") + 1)
+FEW_COUNT = len(FEW)
+NO_MORE = (0,) * (len(SUMS) - FEW_COUNT)
+LAST = len(SUMS)
+
 
 class UsageHourly(ReadModel):
     """Sums of usage. A void subtracts what its act added, so totals net to zero."""
@@ -64,9 +70,13 @@ class UsageHourly(ReadModel):
         self._upsert = self.sql(UPSERT)
         self._digests: dict[Labels, str] = {}
 
-    def fold(self, events: Sequence[Posted]) -> Any:
-        """(stream, bucket, digest of the labels) -> [sums, last position, labels]."""
-        rows: dict[tuple[int, int, str], list[Any]] = {}
+    def nothing(self) -> Changes:
+        """(stream, bucket, digest of the labels) -> the sums, last position, labels."""
+        return ({},)
+
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """Add every fact to the row of its place."""
+        rows: dict[tuple[int, int, str], list[Any]] = changes[0]
         digests = self._digests
         for position, stream, _, fact in events:
             if isinstance(fact, Debited) and fact.usage is None:
@@ -76,17 +86,18 @@ class UsageHourly(ReadModel):
             key = (stream.int, bucket, digests.get(labels) or self._digest(labels))
             row = rows.get(key)
             if row is None:
-                rows[key] = [added(fact), position, labels]
-            else:
-                row[0] = tuple(map(add, row[0], added(fact)))
-                row[1] = position
-        return rows
+                rows[key] = [*added(fact), position, labels]
+                continue
+            sums = added(fact)
+            for index in FEW if sums[FEW_COUNT:] == NO_MORE else ALL:
+                row[index] += sums[index]
+            row[LAST] = position
 
-    def write(self, connection: Connection, changes: Any) -> None:
+    def write(self, connection: Connection, changes: Changes) -> None:
         """Name labels that are new, then add to the rows that are there and insert the others,
         in the order of their keys."""
-        rows = sorted(changes.items())
-        named = {digest: row[2] for (_, _, digest), row in rows}
+        rows = sorted(changes[0].items())
+        named = {digest: row[LAST + 1] for (_, _, digest), row in rows}
         order = sorted(named)
         labels = [
             [None if label is None else storable(label) for label in column]
@@ -95,14 +106,14 @@ class UsageHourly(ReadModel):
         connection.execute(self._name, (as_array(order), *labels), prepare=True)
         streams, buckets, digests = zip(*(key for key, _ in rows), strict=True)
         hexadecimal = {stream: f"{stream:032x}" for stream in set(streams)}
+        *numbers, _ = zip(*(row for _, row in rows), strict=True)
         connection.execute(
             self._upsert,
             (
                 as_array(map(hexadecimal.__getitem__, streams)),
                 as_array(buckets),
                 as_array(digests),
-                *(as_array(column) for column in zip(*(r[0] for _, r in rows), strict=True)),
-                as_array([row[1] for _, row in rows]),
+                *map(as_array, numbers),
             ),
             prepare=True,
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from psycopg import AsyncConnection, Connection
 
 from domain.workspace import WorkspaceCreated
 from projections.act import storable
-from projections.read_model import Posted, ReadModel
+from projections.read_model import Changes, Posted, ReadModel
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS {table} (
@@ -34,17 +34,21 @@ class Workspaces(ReadModel):
     facts = (WorkspaceCreated,)
     tables = {"workspaces": TABLE}
 
-    def fold(self, events: Sequence[Posted]) -> Any:
+    def nothing(self) -> Changes:
         """Rows to insert."""
-        return [
+        return ([],)
+
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        """A row for each."""
+        changes[0].extend(
             (fact.workspace_id, storable(fact.name), fact.timezone, fact.recorded_at, position)
             for position, _, _, fact in events
             if isinstance(fact, WorkspaceCreated)
-        ]
+        )
 
-    def write(self, connection: Connection, changes: Any) -> None:
+    def write(self, connection: Connection, changes: Changes) -> None:
         """Insert the new tenants."""
-        columns = [list(column) for column in zip(*sorted(changes), strict=True)]
+        columns = [list(column) for column in zip(*sorted(changes[0]), strict=True)]
         connection.execute(self.sql(INSERT), columns)
 
 

@@ -20,6 +20,7 @@ from domain.facts import Aggregate
 
 ATTEMPTS = 10
 HOT_SECONDS = 1.0
+OTHERS_SECONDS = 5.0
 
 
 class Desk:
@@ -35,6 +36,7 @@ class Desk:
         self._cache_size = cache_size
         self._queue_limit = queue_limit
         self._asked: dict[tuple[Key, str], Waiting] = {}
+        self._others_until = 0.0
         self._hot: dict[Key, float] = {}
 
     # -- taking commands ----------------------------------------------------------------------
@@ -185,8 +187,8 @@ class Desk:
             return batch
         for key in moved:
             self.cache[key] = newer[key]
-            if contended and key in batch.state:
-                self.heat(key)
+        if contended:
+            self._note_others(key for key in moved if key in batch.state)
         rest = self._answer_found(batch, found, moved)
         _spread(moved, [*rest, *self.open.waiting])
         left = self.in_flight = Batch()
@@ -246,17 +248,33 @@ class Desk:
 
     # -- taking turns, and the cache ----------------------------------------------------------
 
+    def _note_others(self, keys: Iterable[Key]) -> None:
+        """Other processes write too. At first it is enough to look before the next commits;
+        who looked and was late all the same has to take turns."""
+        now = time.monotonic()
+        if now < self._others_until:
+            for key in keys:
+                self.heat(key)
+        self._others_until = now + OTHERS_SECONDS
+
     def heat(self, key: Key) -> None:
-        """Other processes write this stream too: take turns for a while."""
+        """Several processes race for this stream: take turns for a while."""
         self._hot[key] = time.monotonic() + HOT_SECONDS
 
     def hot(self, batch: Batch) -> list[UUID]:
-        """The batch's streams that other processes wrote a moment ago, in one fixed order."""
+        """The batch's streams that several processes raced for just now, in one fixed order."""
         if not self._hot:
             return []
         now = time.monotonic()
         self._hot = {key: until for key, until in self._hot.items() if until > now}
         return sorted(a.id for key, a in batch.state.items() if key in self._hot)
+
+    def stale(self, batch: Batch) -> dict[Key, Aggregate]:
+        """Copies of the batch's streams as last seen, while other processes may have written
+        them since; nothing where this process writes alone."""
+        if time.monotonic() > self._others_until:
+            return {}
+        return {key: self.cache[key].clone() for key in batch.state}
 
     def shrink(self) -> None:
         """Forget the longest unused streams beyond the cache's bound."""

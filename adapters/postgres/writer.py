@@ -210,6 +210,8 @@ class Writer(Reader):
         try:
             if turns:
                 batch = await self._find_out(batch, True, deadline)
+            else:
+                batch = await self._look_first(batch)
             while batch.waiting:
                 contended = True
                 error: psycopg.DatabaseError
@@ -279,12 +281,23 @@ class Writer(Reader):
         found = await streams.by_cause(self._connection, wanted)
         newer = self._desk.known(batch)
         moved = await streams.fast_forward(self._connection, newer)
-        fought_for = [newer[key].id for key in moved if key in batch.state]
+        # Nothing awaits from here on: cache and batches change together.
+        left = self._desk.again(batch, found, newer, moved, contended)
+        fought_for = self._desk.hot(left)
         if contended and fought_for:
             # Whoever is faster never meets a conflict: it has to be told that others wait.
             await self._connection.execute(HEAT, (fought_for,), prepare=True)
-        # Nothing awaits from here on: cache and batches change together.
-        return self._desk.again(batch, found, newer, moved, contended)
+        return left
+
+    async def _look_first(self, batch: Batch) -> Batch:
+        """Where other processes write these streams too, see what they wrote before trying."""
+        newer = self._desk.stale(batch)
+        if not newer or self._connection is None:
+            return batch
+        with contextlib.suppress(psycopg.OperationalError):
+            moved = await streams.fast_forward(self._connection, newer)
+            return self._desk.again(batch, {}, newer, moved, contended=False)
+        return batch
 
     async def _one_by_one(self, batch: Batch, error: psycopg.DatabaseError) -> None:
         """The database finds a row impossible: only the command that wrote it fails."""

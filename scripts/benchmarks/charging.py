@@ -62,7 +62,7 @@ class Charging:
 
     def run(self, order: Order) -> Sample:
         """Orders: ``charge``; ``bulk`` with ``size`` acts a call, for the
-        time or for ``turns`` calls; ``touch`` each account once;
+        time or for ``turns`` calls; ``touch`` all accounts at once;
         ``pace``, which asks at ``rate`` a second and tells the position of every answer."""
         task = {
             "charge": self._charge,
@@ -150,12 +150,16 @@ class Charging:
     async def _touch(self, order: Order) -> Sample:
         waits = no_waits()
         spent = 0
-        for number, account in enumerate(order.accounts):
+
+        async def touch(given: tuple[int, str]) -> None:
+            nonlocal spent
             began = time.monotonic()
-            done = await self._ledger.charge(account, act(f"{order.tag}.{number}"), now())
+            done = await self._ledger.charge(given[1], act(f"{order.tag}.{given[0]}"), now())
             waits.append(time.monotonic() - began)
             assert done.rated is not None
             spent += done.rated.total
+
+        await asyncio.gather(*map(touch, enumerate(order.accounts)))
         # A snapshot that this load asked for is part of it, and others may want to find it.
         await asyncio.sleep(0.2)
         facts: dict[str, float] = {"debits": len(waits), "spent": spent}

@@ -12,6 +12,10 @@ import psycopg
 from projections.runner import Runner
 from scripts.benchmarks.clients import Order, Sample, no_waits
 
+PATIENCE_S = 30.0
+CAUGHT_UP = """
+    SELECT min(position) >= (SELECT coalesce(max(notification_id), 0) FROM events) FROM positions
+"""
 POSITIONS = "SELECT count(*), min(position), max(position) FROM positions WHERE error IS NULL"
 
 
@@ -78,20 +82,24 @@ class Watching:
         for _ in self._connection.notifies(timeout=0):
             pass  # of before
         seen: dict[str, float] = {}
-        last, deadline = 0, order.end + 30
+        deadline = order.end + PATIENCE_S
         while time.monotonic() < deadline:
-            for note in self._connection.notifies(timeout=0.05, stop_after=1):
-                seen[note.payload] = time.monotonic()
-                last = int(note.payload)
-            if time.monotonic() > order.end + 0.2 and last >= self._committed():
+            self._hear(seen, 0.05)
+            if time.monotonic() > order.end and self._is_caught_up():
                 break
+        self._hear(seen, 0.2)  # what was told a moment ago is still on its way
         return Sample(len(seen), time.monotonic(), no_waits(), seen)
 
-    def _committed(self) -> int:
-        row = self._connection.execute(
-            "SELECT coalesce(max(notification_id), 0) FROM events"
-        ).fetchone()
-        return int(row[0]) if row is not None else 0
+    def _hear(self, seen: dict[str, float], timeout: float) -> None:
+        for note in self._connection.notifies(timeout=timeout):
+            seen.setdefault(note.payload, time.monotonic())
+
+    def _is_caught_up(self) -> bool:
+        try:
+            row = self._connection.execute(CAUGHT_UP).fetchone()
+        except psycopg.errors.UndefinedTable:  # the runner is not there yet
+            return False
+        return row is not None and bool(row[0])
 
 
 def lags(committed: dict[int, float], posted: dict[int, float]) -> array[float]:

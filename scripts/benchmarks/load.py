@@ -81,8 +81,8 @@ class Load:
         self._loop = uvloop.new_event_loop()
 
     def run(self, order: Order) -> Sample:
-        """Orders: ``nothing``, ``usage``, or ``batch`` with ``size`` acts a request; a client is
-        a connection."""
+        """Orders: ``nothing``, ``usage``, or ``batch`` with ``size`` acts a request; of workspaces
+        drawn at random, or ``in_order``. A client is a connection."""
         return self._loop.run_until_complete(self._drive(order))
 
     async def _drive(self, order: Order) -> Sample:
@@ -106,8 +106,11 @@ class Load:
             for account in order.accounts
         ]
 
+        in_order = order.options.get("in_order")
+
         def ask(line: Line) -> None:
-            line.send(heads[int(draw() * len(heads))] + body())
+            place = len(waits) if in_order else int(draw() * len(heads))
+            line.send(heads[place % len(heads)] + body())
 
         def answered(line: Line, status: bytes, last: bytes) -> None:
             nonlocal working

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -12,10 +11,8 @@ from domain.account_facts import Debited
 from domain.codec import decode_fact, encode_fact
 from domain.identity import account_id
 from scripts.benchmarks.clients import Sample
+from scripts.benchmarks.contest import Contest
 from scripts.benchmarks.rows import in_turn
-
-if TYPE_CHECKING:
-    from scripts.benchmarks.write import Contest
 
 EVENTS = 1_000_000
 EVENTS_QUICK = 20_000
@@ -73,7 +70,7 @@ def _touch(contest: Contest, account: str, events: int, how: str, rounds: int) -
         with contest.charging() as chargers:
             warm = chargers.run("touch", 1, ["hot"], 0, contest.tag())  # the price book, too
             sample = chargers.run("touch", 1, [account], 0, contest.tag())
-        contest.check(f"first touch {how}", warm_and(warm, sample))
+        contest.check(f"first touch {how}", _with(warm, sample))
         sample.ended = sample.began + sample.waits[0]
         samples.append(sample)
     contest.report.add(
@@ -81,8 +78,8 @@ def _touch(contest: Contest, account: str, events: int, how: str, rounds: int) -
     )
 
 
-def warm_and(warm: Sample, sample: Sample) -> Sample:
-    """The facts of both."""
+def _with(warm: Sample, sample: Sample) -> Sample:
+    """The sample, with the facts of both."""
     facts = {name: warm.facts[name] + sample.facts[name] for name in ("debits", "spent")}
     return Sample(sample.acts, sample.ended, sample.waits, facts)
 

@@ -71,6 +71,7 @@ def _measure_lag(report: Report, pace: Pace, ledger: Database) -> None:
         Crew(Charging, conninfo) as writers,
     ):
         watch.run("watch", 1, [], 0, "")  # until the runner is there
+        writers.run("touch", 1, THOUSAND, 0, "warm")
         full = writers.run("charge", WRITING, THOUSAND, pace.seconds, "full")
         watch.run("watch", 1, [], 0, "")
         books.skip()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from adapters.postgres.database import Database
-from scripts.benchmarks import floor, ground
+from scripts.benchmarks import floor
 from scripts.benchmarks.bare import Bare
-from scripts.benchmarks.books import Books
-from scripts.benchmarks.charging import Charging
 from scripts.benchmarks.clients import Sample, together
+from scripts.benchmarks.contest import HOT, THOUSAND, Contest
 from scripts.benchmarks.crew import Crew
 from scripts.benchmarks.ground import Ground
 from scripts.benchmarks.library import Plain
@@ -22,117 +19,8 @@ from scripts.benchmarks.rows import Report, in_turn
 
 CLIENTS = (1, 16, 64, 256)
 LIBRARY_CLIENTS = (1, 16)
-THOUSAND = ground.names(1000)
-HOT = ["hot"]
-POOR = [f"poor{number}" for number in range(4)]
 BULK = 1000
 FLOOR_PROCESSES = 4
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Over how many processes and connections a floor's clients work."""
-
-    processes: int
-    connections: int
-
-    def __str__(self) -> str:
-        return f"{self.connections} connections, {self.processes} processes"
-
-
-class Contest:
-    """Everything that the measurements of `write` share."""
-
-    def __init__(self, place: Ground, report: Report, pace: Pace) -> None:
-        self.place = place
-        self.report = report
-        self.pace = pace
-        self.ledger: Database = place.ledger("daybook_bench")
-        self.fresh = [f"fresh{number}" for number in range(2 * pace.rounds + 1)]
-        ground.furnish(self.ledger, [*THOUSAND, *HOT, "long", *self.fresh], POOR)
-        self.floor_url = place.database("floor")
-        floor.create(self.floor_url)
-        self.books = Books(self.ledger.conninfo(owner=True))
-        self.floor_debits = 0
-        self._turn = 0
-
-    def tag(self) -> str:
-        """A mark that no other turn uses, for keys."""
-        self._turn += 1
-        return f"t{self._turn}"
-
-    def charging(self, processes: int = 1) -> Crew:
-        """Writers, one a process."""
-        return Crew(Charging, self.ledger.conninfo(), processes=processes)
-
-    def floor(self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape) -> Sample:
-        """One turn of the floor."""
-        return self._floor(crew, clients, accounts, shape, self.pace.seconds)
-
-    def best_shape(
-        self, crew: Crew, clients: int, accounts: Sequence[str], processes: int | None = None
-    ) -> Shape:
-        """Try the shapes that make sense, shortly, and take the fastest: no straw man."""
-        tried: dict[Shape, float] = {}
-        seconds = self.pace.seconds / 3
-        for shape in _shapes(clients, len(accounts), self.pace.quick, processes):
-            self._floor(crew, clients, accounts, shape, 0.05)  # connect
-            tried[shape] = self._floor(crew, clients, accounts, shape, seconds).per_s
-        return max(tried, key=lambda shape: tried[shape])
-
-    def _floor(
-        self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape, seconds: float
-    ) -> Sample:
-        sample = crew.run(
-            "threads",
-            clients,
-            accounts,
-            seconds,
-            self.tag(),
-            processes=shape.processes,
-            connections=max(shape.connections // shape.processes, 1),
-        )
-        self.floor_debits += int(sample.facts["debits"])
-        return sample
-
-    def floor_turn(
-        self, crew: Crew, task: str, clients: int, accounts: Sequence[str], **options: int
-    ) -> Sample:
-        """One turn of the floor's other ways, in one process."""
-        sample = crew.run(task, clients, accounts, self.pace.seconds, self.tag(), **options)
-        self.floor_debits += int(sample.facts["debits"])
-        return sample
-
-    def charge(self, crew: Crew, clients: int, accounts: Sequence[str]) -> Sample:
-        """One turn of Daybook, and a look into its books."""
-        return together(self.charge_each(crew, clients, accounts))
-
-    def charge_each(
-        self, crew: Crew, clients: int, accounts: Sequence[str], processes: int = 1
-    ) -> list[Sample]:
-        """As `charge`, each process by itself."""
-        parts = crew.each(
-            "charge", clients, accounts, self.pace.seconds, self.tag(), processes=processes
-        )
-        self.check(f"{clients} clients on {len(accounts)}", together(parts))
-        return parts
-
-    def check(self, label: str, sample: Sample) -> None:
-        """Compare what a turn was told with what is recorded."""
-        self.books.check(label, sample.facts["debits"], sample.facts["spent"])
-
-
-def _shapes(clients: int, accounts: int, quick: bool, processes: int | None) -> Iterator[Shape]:
-    if clients == 1:
-        yield Shape(1, 1)
-        return
-    # On one row only one transaction goes on at a time; the next may at best stand ready.
-    given = (32, 16) if accounts > 1 else (16, 4, 2, 1)
-    sizes = sorted({min(size, clients) for size in given}, reverse=True)
-    for size in sizes[::2] if quick else sizes:
-        for count in (1, 2) if processes is None else (processes,):
-            if count <= size:
-                yield Shape(count, size)
 
 
 def measure(place: Ground, report: Report, pace: Pace) -> None:
@@ -162,8 +50,7 @@ def measure_clients(contest: Contest) -> None:
     with ExitStack() as stack:
         floors = stack.enter_context(Crew(floor.Floor, contest.floor_url, processes=2))
         chargers = stack.enter_context(contest.charging())
-        chargers.run("charge", 64, THOUSAND, 0.3, contest.tag())  # warm, and uncounted
-        contest.books.skip()
+        contest.warm(chargers)
         plain: Crew | None = None
         for clients, accounts in wanted:
             if clients in LIBRARY_CLIENTS and plain is None:
@@ -266,7 +153,7 @@ def measure_bulk(contest: Contest) -> None:
         return contest.floor_turn(floors, "bulk", callers, THOUSAND, size=BULK, spread=spread)
 
     with Crew(floor.Floor, contest.floor_url) as floors, contest.charging() as chargers:
-        contest.books.skip()
+        contest.warm(chargers)
         set_based(floors, 1, 1)  # warm, and uncounted
         ours(chargers, 1)
         for callers in (1, 2, 4):
@@ -298,8 +185,7 @@ def measure_processes(contest: Contest) -> None:
         Crew(floor.Floor, contest.floor_url, processes=FLOOR_PROCESSES) as floors,
         contest.charging(4) as chargers,
     ):
-        contest.books.skip()
-        contest.charge_each(chargers, 64, THOUSAND, 4)  # warm, and uncounted
+        contest.warm(chargers, 4)
         for processes, accounts in wanted:
             contest.report.say(f"{processes} processes on {len(accounts)}")
             _one_crowd(contest, floors, chargers, processes, accounts)

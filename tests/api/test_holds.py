@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.acceptance.spending import authorize, done, funding, link, on_plan, refused, to, use
 from tests.api.conftest import Served
-
-CLAUDE = {"llm_model": "claude-sonnet-4-6"}  # 3.15 µ a token in
 
 
 def release(app: Served, workspace: str, hold_id: str, **body: Any) -> Any:
@@ -139,10 +136,8 @@ def test_a_refusal_and_an_admission_can_be_explained(app: Served) -> None:
     placed, settled, declined = (
         why(id) for id in (hold["hold_id"], act["usage_id"], problem["decision_id"])
     )
-    assert placed["sources"] == [
-        {"source": "oauth", "had": 0, "unit": "link"},
-        {"source": "wallet", "had": 1_000, "unit": "micros"},
-    ][-len(placed["sources"]) :]
+    # The free plan has no `oauth` route.
+    assert placed["sources"] == [{"source": "wallet", "had": 1_000, "unit": "micros"}]
     assert (placed["outcome"], placed["rule"]) == ("admitted", "positive")
     assert (settled["rule"], settled["funding"][0]["amount_micros"]) == ("hold", 3_150)
     assert (declined["outcome"], declined["code"]) == ("refused", "insufficient_credits")
@@ -153,50 +148,3 @@ def test_a_refusal_and_an_admission_can_be_explained(app: Served) -> None:
     for id in (hold["hold_id"], act["usage_id"], problem["decision_id"], "dec_x", "use_x"):
         path = f"/v1/usage/decisions/{id}"
         refused(app.call("GET", path, workspace=other), 404, "not_found")
-
-
-CLIENTS = 32
-UNITS = 1_000
-
-
-def attempt(app: Served, workspace: str, number: int, meter: str, cost: int) -> int:
-    """One client: half of them ask first, the others charge at once. What it was charged."""
-    labels = {"llm_model": "claude-sonnet-4-6"}
-    if number % 2:
-        return done_or_nothing(use(app, workspace, meter, cost, **labels))
-    hold = authorize(app, workspace, cost, 0, meter=meter, **labels)
-    if hold.status_code == 402:
-        return 0
-    hold_id = done(hold)["hold_id"]
-    if number % 8 == 0:
-        done(release(app, workspace, hold_id, reason="client_cancelled"), 200)
-        return 0
-    return done_or_nothing(use(app, workspace, meter, cost, hold_id=hold_id, **labels))
-
-
-def done_or_nothing(response: Any) -> int:
-    """What an act drew: µ of the wallet or units."""
-    if response.status_code == 402:
-        return 0
-    return sum(amount or units for amount, units in funding(response).values())
-
-
-@pytest.mark.parametrize(("meter", "cost", "drawn"), [("chat", 20, 60), ("compile", 40, 40)])
-def test_many_clients_spend_exactly_what_there_is(
-    faces0: Served, meter: str, cost: int, drawn: int
-) -> None:
-    """1,000 units of allowance, or 1,020 µ of wallet: a multiple of what a call costs."""
-    workspace = on_plan(faces0, "connect", "0.00102" if meter == "chat" else None)
-    done(use(faces0, workspace, "compile", 99_000))
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        charged = list(
-            pool.map(lambda n: attempt(faces0, workspace, n, meter, cost), range(CLIENTS * 4))
-        )
-
-    exist = 1_020 if meter == "chat" else UNITS
-    assert sum(charged) == exist
-    assert {amount for amount in charged if amount} == {drawn}
-    quota = faces0.get("/v1/billing/compile-quota", workspace)
-    assert quota["tokens_remaining"] == (UNITS if meter == "chat" else 0)
-    assert faces0.balance(workspace) == 0

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,9 @@ from adapters.postgres.database import Database
 from domain.errors import Refusal
 from domain.ledger import Ledger
 from domain.usage import Usage
+from projections.compare import compare
 from projections.models import MODELS
+from projections.rebuild import rebuild
 from projections.runner import Runner
 from tests.adapters.postgres.writing import writing
 from tests.domain.given import LONG_AGO, NOW, USD, at, call, chat, entries, open_ledger
@@ -214,3 +217,30 @@ def stands(database: Database, *models: str) -> int:
     if models:
         return int(rows(database, f"{query} WHERE model = ANY(%s)", list(models))[0][0] or 0)
     return int(rows(database, query)[0][0] or 0)
+
+
+def differences(database: Database) -> list[Any]:
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        return list(compare(connection))
+
+
+def rebuilt(database: Database) -> dict[str, bytes]:
+    """The dumps after every model was made anew from the events."""
+    for model in MODELS:
+        rebuild(database.conninfo(), model)
+    return dump(database)
+
+
+@contextmanager
+def following(database: Database, **options: Any) -> Iterator[Runner]:
+    """A runner in a thread of this process, stopped with the block."""
+    stop = threading.Event()
+    runner = Runner(database.conninfo(), **options)
+    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield runner
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,11 +1,9 @@
 """The runner posts everything, once, in order, whatever is killed and whatever is poisoned."""
 
-import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -16,23 +14,24 @@ from adapters.postgres.database import Database
 from domain.ledger import Ledger
 from projections import positions, tables
 from projections.balances import Balances
-from projections.compare import compare
 from projections.models import MODELS
 from projections.posting import Overtaken
 from projections.posting import post as post_changes
-from projections.read_model import Posted, ReadModel
-from projections.rebuild import rebuild
+from projections.read_model import Changes, Posted, ReadModel
 from projections.runner import Runner
 from projections.usage_events import UsageEvents
 from projections.workspaces import Workspaces
 from tests.domain.given import USD, at, call
 from tests.projections.stories import (
     ask,
+    differences,
     dump,
     everything,
+    following,
     hours_of_calls,
     newest,
     post,
+    rebuilt,
     rows,
     running,
     stands,
@@ -41,33 +40,6 @@ from tests.projections.stories import (
 )
 
 NAMES = [model.name for model in MODELS]
-
-
-def differences(database: Database) -> list[Any]:
-    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        return list(compare(connection))
-
-
-def rebuilt(database: Database) -> dict[str, bytes]:
-    """The dumps after every model was made anew from the events."""
-    for model in MODELS:
-        rebuild(database.conninfo(), model)
-    return dump(database)
-
-
-@contextmanager
-def following(database: Database, **options: Any) -> Iterator[Runner]:
-    """A runner in a thread of this process, stopped with the block."""
-    stop = threading.Event()
-    runner = Runner(database.conninfo(), **options)
-    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield runner
-    finally:
-        stop.set()
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def test_everything_is_posted_and_again_changes_nothing(database: Database) -> None:
@@ -173,11 +145,10 @@ def test_kinds_that_nobody_knows_are_passed_over(database: Database) -> None:
 class PoisonedWorkspaces(Workspaces):
     """Cannot take one workspace."""
 
-    def fold(self, events: Sequence[Posted]) -> Any:
-        changes = super().fold(events)
-        if any(row[0] == "poison" for row in changes):
+    def fold(self, events: Sequence[Posted], changes: Changes) -> None:
+        super().fold(events, changes)
+        if any(row[0] == "poison" for row in changes[0]):
             raise ValueError("this workspace is poison")
-        return changes
 
 
 @pytest.mark.parametrize("kind", ["fold", "write", "decode"])
@@ -330,171 +301,6 @@ def test_read_models_survive_kills_of_the_runner(database: Database, kills: int)
     assert differences(database) == []
     survived = dump(database)
     assert rebuilt(database) == survived
-
-
-@pytest.mark.scenario("S103")
-def test_a_rebuild_gives_the_same_bytes_and_shows_its_progress(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("projections.rebuild.BATCH", 50)
-    monkeypatch.setattr("projections.rebuild.NEAR", 100)
-    write(database, everything)
-    write(database, lambda ledger: hours_of_calls(ledger, ["acme"], 300))
-    post(database)
-    before = dump(database)
-    for model in MODELS:
-        steps: list[tuple[int, int]] = []
-        keep: Any = lambda *step, into=steps: into.append(step)  # noqa: E731
-        assert rebuild(database.conninfo(), model, keep) == newest(database)
-        assert steps == sorted(steps)
-        assert steps[-1] == (newest(database), newest(database))
-        assert len(steps) > 5
-    assert dump(database) == before
-    names = rows(database, "SELECT relname FROM pg_class WHERE relname LIKE '%%rebuild%%'")
-    assert names == []
-    write(database, lambda ledger: hours_of_calls(ledger, ["acme"], 50, tag="after"))
-    post(database)
-    assert differences(database) == []
-
-
-def test_a_rebuild_repairs_what_was_tampered_with(database: Database) -> None:
-    write(database, everything)
-    post(database)
-    before = dump(database)
-    for statement in (
-        "UPDATE balances SET balance = balance + 1",
-        "DELETE FROM usage_events WHERE meter = 'interview'",
-        "UPDATE usage_hourly SET total_cost = 0",
-        "DELETE FROM expiries",
-        "UPDATE workspaces SET name = 'x'",
-    ):
-        rows(database, statement)
-    assert dump(database) != before
-    assert rebuilt(database) == before
-
-
-@pytest.mark.scenario("S103")
-def test_models_are_rebuilt_while_writing_and_reading_go_on(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("projections.rebuild.BATCH", 200)
-    monkeypatch.setattr("projections.rebuild.NEAR", 100)
-    write(database, everything)
-    post(database)
-    over = threading.Event()
-    read: list[int] = []
-    failures: list[BaseException] = []
-
-    def reads() -> None:
-        async def look(connection: AsyncConnection) -> None:
-            while not over.is_set():
-                for table in ("balances", "usage_events", "usage_hourly"):
-                    cursor = await connection.execute(f"SELECT count(*) FROM {table}".encode())
-                    row = await cursor.fetchone()
-                    assert row is not None and row[0] > 0, f"{table} was seen empty"
-                    read.append(row[0])
-
-        try:
-            ask(database, look)
-        except BaseException as error:
-            failures.append(error)
-
-    async def story(ledger: Ledger) -> None:
-        number = 0
-        while not over.is_set():
-            await hours_of_calls(ledger, ["acme"], 100, number, f"r{number}-")
-            number += 1
-
-    threads = [
-        threading.Thread(target=reads),
-        threading.Thread(target=write, args=(database, story)),
-    ]
-    with following(database):
-        for thread in threads:
-            thread.start()
-        try:
-            until(lambda: newest(database) > 400)
-            for model in MODELS:
-                rebuild(database.conninfo(), model)
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-        until(lambda: stands(database) == newest(database))
-    assert not failures
-    assert len(read) > 10
-    assert differences(database) == []
-    lived = dump(database)
-    assert rebuilt(database) == lived
-
-
-def test_a_model_whose_tables_changed_is_rebuilt_at_the_start(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(database, everything)
-    post(database)
-    wider = {"workspaces": Workspaces.tables["workspaces"].replace("name text", "name varchar(90)")}
-    monkeypatch.setattr(Workspaces, "tables", wider)
-    before = dump(database)
-    post(database)
-    ((kind,),) = rows(
-        database,
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = 'workspaces'::regclass AND attname = 'name'",
-    )
-    assert kind == "character varying(90)"
-    assert dump(database) == before
-
-
-def test_tables_are_made_by_many_at_once(database: Database) -> None:
-    ready, failures = threading.Barrier(6), []
-
-    def make() -> None:
-        try:
-            with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-                ready.wait(20)
-                tables.create_all(connection)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=make) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert len(rows(database, "SELECT model FROM positions")) == len(MODELS)
-
-
-def test_reading_waits_for_a_position_but_not_for_ever(database: Database) -> None:
-    write(database, everything)
-    post(database)
-    last = newest(database)
-
-    async def story(connection: AsyncConnection) -> None:
-        assert await positions.position(connection, *NAMES) == last
-        assert await positions.reach(connection, last, NAMES)
-        begun = time.perf_counter()
-        assert not await positions.reach(connection, last + 1_000_000, NAMES, 0.3)
-        assert 0.3 <= time.perf_counter() - begun < 5
-        credit = await asyncio.to_thread(
-            write, database, lambda ledger: ledger.grant("acme", USD, "more", at(hours=3))
-        )
-        assert not await positions.reach(connection, credit.position, NAMES, 0.1)
-        waiting = asyncio.create_task(positions.reach(connection, credit.position, NAMES, 30))
-        await asyncio.to_thread(post, database)
-        assert await waiting
-
-    ask(database, story)
-
-
-def test_a_position_that_a_rollback_drew_is_not_waited_for(database: Database) -> None:
-    write(database, everything)
-    post(database)
-    rows(database, "SELECT nextval('events_notification_id_seq')", owner=True)
-    drawn = newest(database) + 1
-    assert ask(database, lambda c: positions.reach(c, drawn, NAMES, 0.1))
-    assert not ask(database, lambda c: positions.reach(c, drawn + 1, NAMES, 0.1))
 
 
 def test_the_itemised_model_alone_can_be_kept(database: Database) -> None:
