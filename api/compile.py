@@ -16,7 +16,7 @@ from api.gateway import model_of
 from api.idempotency import Answer, once
 from api.metered import OUTPUT_DEFAULT, Ask, run
 from api.openapi import documented, path_parameter
-from api.usage import Charged, NotMetered, charged_of
+from api.usage import Charged, charged_of
 from domain.account_holds import BillingSource
 from domain.catalogue import Catalogue
 from domain.errors import InvalidInput
@@ -49,7 +49,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     message: dict[str, Any]
     usage: dict[str, Any]
-    billing: Charged | NotMetered
+    billing: Charged
     thread_id: str | None = None
     document_id: str | None = None
 
@@ -120,12 +120,14 @@ async def _carry_out(
         content, charge = await run(call, ask)
         choice = content["choices"][0]
         message = choice.get("message") if isinstance(choice, dict) else None
+        billing = charged_of(charge)
+        assert isinstance(billing, Charged)  # these meters count every call
         return Answer(
             Done(
                 thread_id or document_id or "",
                 message or {},
                 content.get("usage") or {},
-                charged_of(charge),
+                billing,
                 thread_id,
                 document_id,
             ),

@@ -115,10 +115,11 @@ async def _kept(call: Call, ask: Ask) -> Answer:
 async def _stream(call: Call, asked: ChatCompletion, ask: Ask) -> Response:
     options = asked.stream_options
     catalogue = (await call.house.ledger.plans()).current
+    upstream = upstream_of(call)
     metered = await begin(call, ask)
     try:
-        stream = await upstream_of(call).stream(ask.body, as_user=metered.as_user)
-    except (UpstreamError, UpstreamFailed) as error:
+        stream = await upstream.stream(ask.body, as_user=metered.as_user)
+    except UpstreamError as error:
         await metered.release("upstream_failed")
         raise UpstreamFailed(str(error)) from None
     except BaseException:

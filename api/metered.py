@@ -18,7 +18,7 @@ from api.receipts import note
 from api.refusals import UpstreamFailed
 from domain.account_holds import BillingSource
 from domain.charge import Charge
-from domain.errors import HoldClosed, PaymentRequired, Refusal, TryAgain
+from domain.errors import HoldClosed, NotFound, PaymentRequired, Refusal, TryAgain
 from domain.hold_facts import HoldPlaced, Labels, Release
 from domain.usage import Tokens, Usage
 
@@ -176,10 +176,11 @@ async def run(call: Call, ask: Ask) -> tuple[dict[str, Any], Charge]:
     :raises PaymentRequired: nobody would pay for it.
     :raises UpstreamFailed: the provider failed; nothing was charged.
     """
+    upstream = upstream_of(call)
     metered = await begin(call, ask)
     try:
-        answer = await upstream_of(call).complete(ask.body, as_user=metered.as_user)
-    except (UpstreamError, UpstreamFailed) as error:
+        answer = await upstream.complete(ask.body, as_user=metered.as_user)
+    except UpstreamError as error:
         await metered.release("upstream_failed")
         raise UpstreamFailed(str(error)) from None
     except BaseException:
@@ -194,9 +195,9 @@ async def run(call: Call, ask: Ask) -> tuple[dict[str, Any], Charge]:
 def upstream_of(call: Call) -> Upstream:
     """The provider of this deployment.
 
-    :raises UpstreamFailed: it has none.
+    :raises NotFound: it has none; UPSTREAM_URL names one.
     """
     upstream = call.house.upstream
     if upstream is None:
-        raise UpstreamFailed("No provider is configured: set UPSTREAM_URL.")
+        raise NotFound("provider", "of models")
     return upstream

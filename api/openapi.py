@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from fastapi import FastAPI
@@ -152,7 +152,9 @@ def install(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _ref(kind: type) -> dict[str, str]:
+def _ref(kind: type) -> dict[str, Any]:
+    if get_origin(kind) is list:
+        return {"type": "array", "items": _ref(get_args(kind)[0])}
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 

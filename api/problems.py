@@ -128,7 +128,7 @@ def _payment_members(refusal: PaymentRequired) -> dict[str, Any]:
         "resets_at": refusal.resets_at,
         "overage_available": refusal.overage_available,
         "checkout_url": None,
-        "decision_id": refusal.decision_id,
+        **({"decision_id": refusal.decision_id} if refusal.decision_id else {}),
         **extra,
     }
 

@@ -12,6 +12,7 @@ import msgspec
 
 from domain.budget import spend
 from domain.facts import Fact
+from domain.identity import version_of
 from domain.price_book import Rated, StoredPrice, priced
 from domain.usage import Usage
 from domain.wallet import Category, Grant
@@ -207,6 +208,11 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         """What the act cost, and by which price."""
         return priced(self.usage.tokens, self.price, self.total)
 
+    @property
+    def is_unrated(self) -> bool:
+        """Whether it waits for a price: none is known, and nobody paid in units."""
+        return self.price is None and not self.draws
+
     def unique_cause(self) -> str:
         return f"usage:{self.usage.event_id}"
 
@@ -215,6 +221,8 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
             account.drop_hold(self.usage.hold_id)
         for draw in self.draws:
             account.take(draw)
+        if self.is_unrated:
+            account.unrated = (*account.unrated, account.version + 1)
         if account.budgets:
             account.budgets = spend(
                 account.budgets, self.usage, self.draws, self.recorded_at, account
@@ -239,6 +247,7 @@ class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def apply(self, account: CreditAccount) -> None:
         """Money follows in a `Debited`; nothing is spent by knowing a price."""
+        account.unrated = tuple(v for v in account.unrated if v != version_of(self.usage_id))
 
 
 class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -268,6 +277,8 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
+        if account.unrated:
+            account.unrated = tuple(v for v in account.unrated if v != version_of(self.usage_id))
         for grant in self.returned:
             account.wallet = account.wallet.put(grant)
         for draw in self.draws:

@@ -107,6 +107,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 overage_on=price is not None,
                 overage=beyond,
                 short=wanted - amount,
+                unit_price=price,
                 request=labels,
             )
         )

@@ -29,6 +29,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
     overflow: bool = False
     api_fallback: bool = True
+    unrated: tuple[int, ...] = ()  # versions of acts that no price book could price yet
     opened_at: datetime | None = None  # when the first policy came into force
     closed: tuple[ClosedBucket, ...] = ()  # cycles whose units late usage may still use
     # Since when a unit beyond the plan costs how many µ, by bucket; empty while overage is off.

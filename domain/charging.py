@@ -132,8 +132,6 @@ class Charging(Spending):
         original = found[0].fact if found else None
         if not isinstance(original, UsageRecorded) or original.rated is not None:
             return False
-        if await self.book.find_cause(account.id, f"void:{id}") is not None:
-            return False
         at = original.usage.occurred_at or original.recorded_at
 
         def decide(account: CreditAccount, prices: PriceBook) -> bool:

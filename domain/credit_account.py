@@ -37,6 +37,7 @@ from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned
 from domain.catalogue import Catalogue, Meter
 from domain.errors import (
     AlreadyVoided,
+    ConcurrencyConflict,
     HoldClosed,
     InvalidInput,
     NotFound,
@@ -47,6 +48,7 @@ from domain.errors import (
 from domain.facts import Context, Fact
 from domain.funding import Ask, Funding, fund
 from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
+from domain.identity import version_of
 from domain.money import BALANCE_LIMIT
 from domain.price_book import PriceBook, PriceBookVersion, StoredPrice, exact_cost
 from domain.usage import Usage
@@ -176,7 +178,10 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
     def rate(
         self, usage_id: str, original: UsageRecorded, book: PriceBookVersion, context: Context
     ) -> bool:
-        """Price an act that was recorded unrated, and debit it; False if ``book`` cannot."""
+        """Price an act that was recorded unrated, and debit it; False if ``book`` cannot, or if
+        it was rated or voided before."""
+        if version_of(usage_id) not in self.unrated:
+            return False
         usage = original.usage
         entry = book.find(usage.llm_model or "", usage.provider)
         if entry is None:
@@ -218,9 +223,13 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         """Give back exactly what an act drew. ``credited`` holds the credits of its grants.
 
         :raises AlreadyVoided: by the unique cause `void:{usage_id}`, at the commit.
+        :raises ConcurrencyConflict: it was priced a moment ago; what it drew must be read again.
         """
         if original.usage is None:
             raise AlreadyVoided(f"{usage_id} is not a metered act")
+        unrated = isinstance(original, UsageRecorded) and original.is_unrated
+        if unrated and version_of(usage_id) not in self.unrated:
+            raise ConcurrencyConflict()
         self.expire_credits(context)
         now = self.moment(context)
         returned: list[Grant] = []

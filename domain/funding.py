@@ -103,9 +103,8 @@ class Ask(NamedTuple):
             return price if self.policy.overage_enabled else None
         if not self.hold.overage_on:
             return None
-        if price is None:  # switched off while the call ran
-            price = self.account.overage_price_at(bucket, self.hold.placed_at)
-        return price
+        # It may have been switched off while the call ran.
+        return self.hold.unit_price if price is None else price
 
     def oauth(self) -> str | None:
         """The state of the user's own account at the provider of this model, if it serves it."""

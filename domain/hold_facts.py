@@ -44,6 +44,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     labels: Labels = Labels()
     overage: int = 0  # µ that it may come to beyond the plan: budgets count it
     short: int = 0  # µ of the wallet that it may need beside, and did not find
+    unit_price: int | None = None  # µ of a unit beyond the plan, as agreed to at the start
 
 
 class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +62,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
     overage_on: bool = False
     overage: int = 0
     short: int = 0
+    unit_price: int | None = None
     request: Labels = Labels()
 
     def apply(self, account: AccountState) -> None:
@@ -78,6 +80,7 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
                 self.request,
                 self.overage,
                 self.short,
+                self.unit_price,
             )
         )
 

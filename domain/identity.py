@@ -42,3 +42,9 @@ def parse_usage_id(text: str) -> tuple[UUID, int] | None:
     except ValueError:
         return None
     return UUID(bytes=raw[:16]), int.from_bytes(raw[16:], "big")
+
+
+def version_of(usage_id: str) -> int:
+    """The version in its account's stream that a usage id names; 0 for anything else."""
+    place = parse_usage_id(usage_id)
+    return place[1] if place else 0

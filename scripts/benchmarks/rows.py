@@ -85,14 +85,17 @@ class Report:
         return max(found, key=lambda row: row.per_s, default=None)
 
     def floor_of(self, row: Row) -> Row | None:
-        """The floor's row that a row is to be compared with."""
+        """The floor's row that a row is to be compared with: the one that took turns with it, or
+        else the last of the same load before it."""
         if row.case in NOT_COMPARED:
             return None
+        before = self.rows[: self.rows.index(row)]
         if row.bench == "http":
-            return self.find("nothing", clients=row.clients) if "usage" in row.case else None
+            same = [r for r in before if r.clients == row.clients and row.case == "usage"]
+            return next((r for r in reversed(same) if r.case == "nothing"), None)
         case = "bulk floor" if row.case.startswith("bulk") else "floor"
-        same = {"clients": row.clients, "accounts": row.accounts}
-        return self.find(case, **same, processes=row.processes) or self.find(case, **same)
+        same = [r for r in before if (r.clients, r.accounts) == (row.clients, row.accounts)]
+        return next((r for r in reversed(same) if r.case == case), None)
 
     def write(self, path: Path) -> None:
         """The rows as a JSON list, with the keys that the README names."""

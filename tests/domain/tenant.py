@@ -132,7 +132,7 @@ class Tenant:
     ) -> Debited | UsageRecorded:
         """Report a metered act and return its fact."""
         self.use(chat(self.new_id(), model, input, output, meter=meter, **more))
-        fact = self.book.events[-1].fact
+        fact = self.facts(Debited, UsageRecorded)[-1]
         assert isinstance(fact, Debited | UsageRecorded)
         return fact
 

@@ -18,6 +18,7 @@ from domain.errors import (
     UnknownMeter,
     UnknownModel,
 )
+from domain.identity import usage_id
 from tests.domain.given import (
     NOW,
     USD,
@@ -178,16 +179,16 @@ def test_a_model_without_a_price_is_refused_or_recorded_and_priced_once_later() 
     [act] = charged(account, chat(model="gpt-9", input=1_000, mode="record"))
     assert isinstance(act, UsageRecorded)
     assert act.rated is None
-    assert account.rate("use_1", act, book.versions[0], at()) is False
+    id = usage_id(account.id, account.version)
+    assert account.rate(id, act, book.versions[0], at()) is False
 
-    known = chat(model="gpt-5.4", input=1_000, mode="record")
-    assert account.rate(
-        "use_1", UsageRecorded(recorded_at=NOW, usage=known), book.versions[0], at()
-    )
+    known = UsageRecorded(recorded_at=NOW, usage=chat(model="gpt-5.4", input=1_000, mode="record"))
+    assert account.rate(id, known, book.versions[0], at())
     rating, debit = pending(account)
-    assert rating.unique_cause() == "rating:use_1"
+    assert rating.unique_cause() == f"rating:{id}"
     assert isinstance(debit, Debited)
-    assert (debit.amount, debit.rates_usage_id, account.balance) == (3_000, "use_1", 997_000)
+    assert (debit.amount, debit.rates_usage_id, account.balance) == (3_000, id, 997_000)
+    assert account.rate(id, known, book.versions[0], at()) is False
 
 
 @pytest.mark.scenario("S23")
