@@ -44,6 +44,12 @@ class Settings:
             "BILLING_CATALOGUE": self.catalogue,
             "DAYBOOK_TEST_CLOCK": "1" if self.test_clock else "0",
             "DAYBOOK_LOG": self.log,
+        } | self._upstream()
+
+    def _upstream(self) -> dict[str, str]:
+        if not self.upstream_url:
+            return {}  # whatever the other process inherits
+        return {
             "UPSTREAM_URL": self.upstream_url,
             "UPSTREAM_KEY": self.upstream_key,
             "UPSTREAM_PATIENCE_S": str(self.upstream_patience_s),

@@ -14,6 +14,7 @@ from api.call import Call, answer, enter
 from api.openapi import documented, query
 from api.reading import instant_of
 from api.reads import newest_position, reading
+from api.standing import standing
 from domain.credit_account import CreditAccount
 from domain.errors import InvalidInput
 from domain.money import usd
@@ -116,10 +117,10 @@ async def balance(request: Request) -> Response:
         row = await balances.balance(connection, call.workspace_id)
     if row is None:  # just opened: the ledger knows it, or nobody does
         return answer(await _strong(call))
-    account = await call.house.ledger.account(call.workspace_id)
+    stands = await standing(call)
     return answer(
         _view(
-            account,
+            stands.account,
             row.balance,
             row.is_frozen,
             [reason.partition(":")[0] for reason in row.freeze_reasons],
@@ -132,8 +133,9 @@ async def balance(request: Request) -> Response:
 async def _strong(call: Call) -> BalanceView:
     position = await newest_position(call.house)
     account = await call.house.ledger.account(call.workspace_id)
+    stands = await standing(call)
     view = _view(
-        account,
+        stands.account,
         account.balance,
         account.is_frozen,
         [reason for reason, _ in account.freezes],
@@ -162,15 +164,17 @@ def _view(
     plan: str,
     position: int,
 ) -> BalanceView:
+    """``amount`` is what the events say; ``account`` also knows what time did since: holds and
+    grants that expired, a cycle that ended."""
     end = account.policy.period_end if account.policy else None
     return BalanceView(
         account.workspace_id,
         account.currency,
         usd(amount),
         amount,
-        0,
-        amount,
-        usd(amount),
+        account.held,
+        account.available,
+        usd(account.available),
         is_frozen,
         is_frozen,
         list(dict.fromkeys(reasons)),

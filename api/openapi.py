@@ -54,19 +54,7 @@ def documented(
     _given.update(answers.values())
     extra: dict[str, Any] = {
         "security": [{"key": [scope]}] if scope else [],
-        "responses": {
-            str(status): {
-                "description": "Done",
-                "content": {"application/json": {"schema": _ref(kind)}},
-            }
-            for status, kind in answers.items()
-        }
-        | {
-            "default": {
-                "description": "Refused",
-                "content": {"application/problem+json": {"schema": _ref(Problem)}},
-            }
-        },
+        "responses": _responses(answers),
     }
     if example is not None:
         first = str(next(iter(answers)))
@@ -96,6 +84,21 @@ def documented(
         "response_model": None,
         "openapi_extra": extra,
     }
+
+
+def _responses(answers: dict[int, type]) -> dict[str, Any]:
+    done = {
+        str(status): {
+            "description": "Done",
+            "content": {"application/json": {"schema": _ref(kind)}},
+        }
+        for status, kind in answers.items()
+    }
+    refused = {
+        "description": "Refused",
+        "content": {"application/problem+json": {"schema": _ref(Problem)}},
+    }
+    return done | {"default": refused}
 
 
 def query(

@@ -14,7 +14,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.standing import Standing, standing
-from domain.account_facts import Bucket
+from domain.bucket import Bucket
 from domain.money import usd
 
 router = APIRouter(prefix="/v1/billing/overage", tags=["billing"])

@@ -26,6 +26,7 @@ from api.client import Api, ApiRefused
 from api.deployment import Deployment, opened
 from api.notes import Notes
 from api.plain import plain_errors
+from api.provider import Provider
 from api.serve import CannotServe, Supervisor, listen, say, stopping, url_of
 from domain.catalogue import Catalogue
 
@@ -66,16 +67,18 @@ def started(options: Options) -> Iterator[Running]:
             else "preparing DATABASE_URL"
         )
         with opened(options.catalogue, options.data, test_clock=options.test_clock) as deployment:
+            provider = Provider()
             settings = deployment.settings(test_clock=options.test_clock, log=options.log)
             url = url_of(sock)
             say(f"starting {options.workers} worker(s) on {url}")
             supervisor = Supervisor(
                 sock,
-                settings.environment(),
+                provider.told(settings).environment(),
                 workers=options.workers,
                 server=deployment.server,
             )
             with supervisor:
+                provider.join(supervisor)
                 _await_ready(url, supervisor)
                 _remember(url, deployment)
                 yield Running(url, catalogue, deployment, supervisor)

@@ -41,32 +41,6 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     grants: dict[str, int] = {}
 
 
-class Bucket(msgspec.Struct, frozen=True, gc=False):
-    """Included units of one cycle."""
-
-    granted: int
-    used: int
-    cycle_id: str
-    reset: str
-    held: int = 0
-    since: datetime | None = None
-
-    @property
-    def remaining(self) -> int:
-        """Units that are left and not set aside; never negative."""
-        return max(self.granted - self.used - self.held, 0)
-
-
-class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
-    """What a closed cycle left over: for usage that is reported late."""
-
-    bucket: str
-    cycle_id: str
-    period_start: datetime
-    period_end: datetime
-    unused: int
-
-
 class CreditAccountOpened(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A workspace has an account, in one currency for ever."""
 
@@ -282,7 +256,7 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
         for grant in self.returned:
             account.wallet = account.wallet.put(grant)
         for draw in self.draws:
-            account.give_back(draw, self.cycle_id, self.usage_at)
+            account.give_back(draw, self.cycle_id, version_of(self.usage_id))
 
 
 class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):

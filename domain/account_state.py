@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from domain.account_facts import Bucket, ClosedBucket, Draw, FreezeReason, SpendPolicySet
+from domain.account_facts import Draw, FreezeReason, SpendPolicySet
+from domain.bucket import Bucket, ClosedBucket
 from domain.budget import Budget
 from domain.facts import Aggregate
 from domain.hold_facts import Hold
@@ -111,22 +112,20 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         elif draw.source == "overage":
             self._accrue(draw.bucket, draw.units, draw.amount)
 
-    def give_back(self, draw: Draw, cycle_id: str | None, used_at: datetime) -> None:
-        """Undo the units of a draw where they were taken (money returns as grants)."""
+    def give_back(self, draw: Draw, cycle_id: str | None, version: int) -> None:
+        """Undo the units of a draw where they were taken (money returns as grants). ``version``
+        is the act's, and tells whether they were taken from what is counted now."""
         if draw.source == "overage":
             # Its cycle may be settled already: then this is a credit on the next statement.
             self._accrue(draw.bucket, -draw.units, -draw.amount)
         bucket = self.buckets.get(draw.bucket or "")
         if draw.source != "allowance" or bucket is None:
             return
-        if draw.cycle_id is None and bucket.reset == "cycle" and bucket.cycle_id != cycle_id:
-            draw = replace(draw, cycle_id=cycle_id)  # closed since: to what it left over
-        elif (
-            draw.cycle_id is None
-            and bucket.reset != "cycle"
-            and used_at < (bucket.since or used_at)
-        ):
-            return  # a window of days that is over
+        if draw.cycle_id is None and version < bucket.opened:
+            place = (draw.bucket, cycle_id)
+            if not any((c.bucket, c.cycle_id) == place and c.opened < version for c in self.closed):
+                return  # a window that is over; nothing can be taken from it any more
+            draw = replace(draw, cycle_id=cycle_id)
         self._use(draw, -draw.units)
 
     def note_reversed(self, payment: str, amount: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from domain.account_facts import Bucket, ClosedBucket
+from domain.bucket import Bucket, ClosedBucket
 from domain.facts import Fact
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
             self.reset,
             before.held if before is not None else 0,
             self.since or (before.since if before is not None and same else self.recorded_at),
+            before.opened if before is not None and same else account.version + 1,
         )
         account.buckets = {**account.buckets, self.bucket: bucket}
 
@@ -50,7 +51,12 @@ class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def apply(self, account: AccountState) -> None:
         closed = ClosedBucket(
-            self.bucket, self.cycle_id, self.period_start, self.period_end, self.unused
+            self.bucket,
+            self.cycle_id,
+            self.period_start,
+            self.period_end,
+            self.unused,
+            account.buckets[self.bucket].opened,
         )
         account.close_bucket(closed, self.period_end - timedelta(days=self.keep_days))
 

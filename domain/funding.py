@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from domain.account_facts import ClosedBucket, Draw, SpendPolicySet
+from domain.account_facts import Draw, SpendPolicySet
+from domain.bucket import ClosedBucket
 from domain.budget import left
 from domain.catalogue import Catalogue, Meter
 from domain.errors import (
@@ -78,16 +79,15 @@ class Ask(NamedTuple):
 
     def remaining(self) -> int:
         """Included units that are left for the act, with those its own hold set aside."""
-        if self.late and self.meter.bucket is not None and self._has_cycles():
-            closed = self.closed_cycle()
-            return closed.unused if closed else 0
         bucket = self.account.buckets.get(self.meter.bucket or "")
+        if self.late:
+            closed = self.closed_cycle()
+            if closed is not None:
+                return closed.unused
+            if bucket is not None and bucket.reset == "cycle":
+                return 0
         own = self.hold.units if self.hold and self.hold.bucket == self.meter.bucket else 0
         return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0
-
-    def _has_cycles(self) -> bool:
-        bucket = self.account.buckets.get(self.meter.bucket or "")
-        return bucket is not None and bucket.reset == "cycle"
 
     def overage_price(self) -> int | None:
         """µ a unit, as it was when the call ran, if the customer had agreed to it; else None.

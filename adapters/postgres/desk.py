@@ -37,6 +37,7 @@ class Desk:
         self._queue_limit = queue_limit
         self._asked: dict[tuple[Key, str], Waiting] = {}
         self._others_until = 0.0
+        self._lost: dict[Key, float] = {}  # streams that others were faster with, and when
         self._hot: dict[Key, float] = {}
 
     # -- taking commands ----------------------------------------------------------------------
@@ -250,11 +251,14 @@ class Desk:
 
     def _note_others(self, keys: Iterable[Key]) -> None:
         """Other processes write too. At first it is enough to look before the next commits;
-        who looked and was late all the same has to take turns."""
+        for a stream that was lost again within a second, processes have to take turns."""
         now = time.monotonic()
         if now < self._others_until:
+            self._lost = {key: at for key, at in self._lost.items() if at > now - HOT_SECONDS}
             for key in keys:
-                self.heat(key)
+                if key in self._lost:
+                    self.heat(key)
+                self._lost[key] = now
         self._others_until = now + OTHERS_SECONDS
 
     def heat(self, key: Key) -> None:

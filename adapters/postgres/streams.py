@@ -24,11 +24,16 @@ SNAPSHOTS = """
         SELECT * FROM snapshots WHERE originator_id = wanted.id
         ORDER BY originator_version DESC LIMIT 1) s
 """
+# Both ends of each stream's range are given: one that is open would be sorted whole every time.
 NEWER = """
     SELECT e.originator_id, e.originator_version, e.topic, e.state
     FROM unnest(%b::uuid[], %b::bigint[]) AS known (id, version)
-    JOIN events e ON e.originator_id = known.id AND e.originator_version > known.version
-    ORDER BY 1, 2 LIMIT %b
+    CROSS JOIN LATERAL (
+        SELECT * FROM events
+        WHERE originator_id = known.id
+          AND originator_version > known.version AND originator_version <= known.version + %b
+        ORDER BY originator_version) e
+    ORDER BY 1, 2
 """
 BY_CAUSE = """
     SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id, e.cause
@@ -79,20 +84,18 @@ async def load(
 async def fast_forward(connection: AsyncConnection, aggregates: dict[int, Aggregate]) -> set[int]:
     """Fold in, in place, what each stream recorded since; returns the streams that moved."""
     moved: set[int] = set()
-    while True:
-        behind = list(aggregates.values())
+    behind = list(aggregates.values())
+    while behind:
+        each = max(CHUNK // len(behind), 50)
+        before = [aggregate.version for aggregate in behind]
         cursor = await connection.execute(
-            NEWER,
-            ([a.id for a in behind], [a.version for a in behind], CHUNK),
-            prepare=True,
-            binary=True,
+            NEWER, ([a.id for a in behind], before, each), prepare=True, binary=True
         )
-        rows = await cursor.fetchall()
-        for stream, version, topic, state in rows:
+        for stream, version, topic, state in await cursor.fetchall():
             aggregates[stream.int].fold(decode_fact(topic, state), version)
             moved.add(stream.int)
-        if len(rows) < CHUNK:
-            return moved
+        behind = [a for a, v in zip(behind, before, strict=True) if a.version == v + each]
+    return moved
 
 
 async def by_cause(

@@ -22,8 +22,9 @@ from psycopg import AsyncConnection
 
 from adapters.postgres import streams
 from adapters.postgres.batch import Batch, Gathering
-from adapters.postgres.desk import HOT_SECONDS, Desk
+from adapters.postgres.desk import Desk
 from adapters.postgres.reader import Reader
+from adapters.postgres.turns import ask_for_turns, end_turns, hear_of_turns, take_turns
 from domain.commands import Command, Done, Stream
 from domain.errors import Busy, OutcomeUnknown, Unavailable
 from domain.facts import Aggregate
@@ -35,9 +36,6 @@ APPEND = (
 # A commit whose answer was lost may still be running in its old backend: whoever wants to know
 # how it ended waits for the lock that it holds.
 AFTER_THE_LAST_COMMIT = "SELECT pg_advisory_xact_lock(7001, 'events'::regclass::oid::int)"
-HEAT = "SELECT pg_notify('turns', id::text) FROM unnest(%b::uuid[]) AS u (id)"
-TAKE_TURNS = "SELECT pg_advisory_lock(7002, hashtext(id::text)) FROM unnest(%b::uuid[]) AS u (id)"
-END_TURNS = "SELECT pg_advisory_unlock(7002, hashtext(id::text)) FROM unnest(%b::uuid[]) AS u (id)"
 
 CONFLICTS = ("DB001", "23505")  # a guard has moved on; a place or cause is taken
 AT_ONCE = 250
@@ -77,7 +75,7 @@ class Writer(Reader):
         self._tasks = [
             asyncio.create_task(self._commit_batches(), name="writer"),
             asyncio.create_task(self._load_missing(), name="writer-loads"),
-            asyncio.create_task(self._hear_of_turns(), name="writer-turns"),
+            asyncio.create_task(hear_of_turns(self.connect, self._desk.heat), name="turns"),
         ]
 
     async def stop(self) -> None:
@@ -206,7 +204,7 @@ class Writer(Reader):
     async def _commit(self, batch: Batch) -> None:
         """Bring a batch to its end: committed, decided again, or its outcome looked up."""
         deadline = time.monotonic() + self._patience
-        turns = await self._take_turns(batch)
+        turns = await take_turns(self._connection, self._desk.hot(batch))
         try:
             if turns:
                 batch = await self._find_out(batch, True, deadline)
@@ -236,7 +234,7 @@ class Writer(Reader):
                     await self._one_by_one(batch, error)
                     return
         finally:
-            await self._end_turns(turns)
+            await end_turns(self._connection, turns)
 
     async def _append(self, batch: Batch) -> int:
         """One call, one transaction; returns the last position."""
@@ -283,10 +281,8 @@ class Writer(Reader):
         moved = await streams.fast_forward(self._connection, newer)
         # Nothing awaits from here on: cache and batches change together.
         left = self._desk.again(batch, found, newer, moved, contended)
-        fought_for = self._desk.hot(left)
-        if contended and fought_for:
-            # Whoever is faster never meets a conflict: it has to be told that others wait.
-            await self._connection.execute(HEAT, (fought_for,), prepare=True)
+        if contended:
+            await ask_for_turns(self._connection, self._desk.hot(left))
         return left
 
     async def _look_first(self, batch: Batch) -> Batch:
@@ -316,33 +312,7 @@ class Writer(Reader):
         finally:
             desk.decide_open_again(set(batch.state))
 
-    # -- taking turns, snapshots --------------------------------------------------------------
-
-    async def _take_turns(self, batch: Batch) -> list[UUID]:
-        """Where several processes write one account, they queue instead of racing for it.
-        Fairness only: the unique key stays the guarantee."""
-        turns = self._desk.hot(batch)
-        if turns and self._connection is not None:
-            with contextlib.suppress(psycopg.OperationalError):
-                await self._connection.execute(TAKE_TURNS, (turns,), prepare=True)
-                return turns
-        return []
-
-    async def _hear_of_turns(self) -> None:
-        """Learn which streams other processes have trouble to write."""
-        while True:
-            with contextlib.suppress(psycopg.Error):
-                async with await self.connect() as connection:
-                    await connection.execute("LISTEN turns")
-                    async for heard in connection.notifies():
-                        self._desk.heat(UUID(heard.payload).int)
-            await asyncio.sleep(HOT_SECONDS)  # deaf meanwhile: fairness only
-
-    async def _end_turns(self, turns: list[UUID]) -> None:
-        if turns and self._connection is not None:
-            # A session that is gone has let go of its locks.
-            with contextlib.suppress(psycopg.OperationalError):
-                await self._connection.execute(END_TURNS, (turns,), prepare=True)
+    # -- snapshots ----------------------------------------------------------------------------
 
     def _keep_snapshot(self, aggregate: Aggregate) -> None:
         task = asyncio.create_task(self._write_snapshot(streams.snapshot_row(aggregate)))

@@ -46,6 +46,7 @@ class Contest:
         self.books = Books(self.ledger.conninfo(owner=True))
         self.floor_debits = 0
         self._turn = 0
+        self._shapes: dict[tuple[int, int, int | None], Shape] = {}
 
     def tag(self) -> str:
         """A mark that no other turn uses, for keys."""
@@ -70,12 +71,16 @@ class Contest:
         self, crew: Crew, clients: int, accounts: Sequence[str], processes: int | None = None
     ) -> Shape:
         """Try the shapes that make sense, shortly, and take the fastest: no straw man."""
+        load = (min(clients, 64), len(accounts), processes)
+        if self.pace.quick and load in self._shapes:  # from 64 on it is the same
+            return self._shapes[load]
         tried: dict[Shape, float] = {}
         seconds = self.pace.seconds / 3
         for shape in _shapes(clients, len(accounts), self.pace.quick, processes):
             self._floor(crew, clients, accounts, shape, 0.05)  # connect
             tried[shape] = self._floor(crew, clients, accounts, shape, seconds).per_s
-        return max(tried, key=lambda shape: tried[shape])
+        self._shapes[load] = max(tried, key=lambda shape: tried[shape])
+        return self._shapes[load]
 
     def _floor(
         self, crew: Crew, clients: int, accounts: Sequence[str], shape: Shape, seconds: float

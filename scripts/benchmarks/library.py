@@ -8,7 +8,7 @@ from collections.abc import Generator
 from itertools import count
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
@@ -92,8 +92,7 @@ class Plain:
         """Orders: ``open`` the accounts, or ``debit`` them."""
         accounts = [uuid5(NAMESPACE_URL, name) for name in order.accounts]
         if order.task == "open":
-            for id in accounts:
-                self._open(id)
+            self._app.save(*(PlainAccount(balance=OPENING, id=id) for id in accounts))
             return Sample(len(accounts), time.monotonic(), no_waits())
         conflicts = [0] * order.clients
 
@@ -107,12 +106,6 @@ class Plain:
 
         waits = in_threads(order, client)
         return Sample(len(waits), time.monotonic(), waits, {"conflicts": sum(conflicts)})
-
-    def _open(self, id: UUID) -> None:
-        try:
-            self._app.repository.get(id)
-        except AggregateNotFoundError:
-            self._app.save(PlainAccount(balance=OPENING, id=id))
 
     def _debit(self, id: UUID, cause: str) -> int:
         """Until it is saved; how often another thread was first."""

@@ -22,4 +22,4 @@ class Pace:
 
 def pace(quick: bool, seconds: float | None, rounds: int | None, only: str) -> Pace:
     """What was asked for, with the defaults of a quick or a full run."""
-    return Pace(seconds or (0.3 if quick else 1.5), rounds or (1 if quick else 3), quick, only)
+    return Pace(seconds or (0.25 if quick else 1.5), rounds or (1 if quick else 3), quick, only)

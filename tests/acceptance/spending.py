@@ -30,7 +30,7 @@ def revoke(app: Served, workspace: str) -> None:
 
 
 def authorize(
-    app: Served, workspace: str, input: int = 0, output: int = 0, **changes: Any
+    app: Served, workspace: str, input: int = 0, output: int = 0, /, **changes: Any
 ) -> httpx.Response:
     """May a chat completion run?"""
     body = {
@@ -42,7 +42,7 @@ def authorize(
 
 
 def use(
-    app: Served, workspace: str, meter: str, input: int, output: int = 0, **changes: Any
+    app: Served, workspace: str, meter: str, input: int, output: int = 0, /, **changes: Any
 ) -> httpx.Response:
     """One metered act."""
     tokens = {"input": input, "output": output}
@@ -50,7 +50,7 @@ def use(
 
 
 def generate(
-    app: Served, workspace: str, input: int, output: int = 0, **changes: Any
+    app: Served, workspace: str, input: int, output: int = 0, /, **changes: Any
 ) -> httpx.Response:
     """One chat generation of FlareX."""
     return use(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -104,14 +105,16 @@ def test_what_the_users_own_account_pays_costs_nothing_of_a_budget() -> None:
 @pytest.mark.parametrize(("on", "label", "value"), PLACES)
 def test_a_cap_stands_where_it_was_set_and_nowhere_else(on: On, label: str, value: str) -> None:
     tenant = Tenant("faces", micros=USD)
+    here: dict[str, Any] = {label: value}
+    elsewhere: dict[str, Any] = {label: "another"}
     tenant.budget(1_000, on, value)
-    tenant.act("chat", 4_000, **{label: value})
+    tenant.act("chat", 4_000, **here)
 
     with pytest.raises(BudgetExhausted):
-        tenant.act("chat", 4, **{label: value})
+        tenant.act("chat", 4, **here)
     with pytest.raises(BudgetExhausted):
-        tenant.hold("chat", 4, **{label: value})
-    tenant.act("chat", 4_000, **{label: "another"})
+        tenant.hold("chat", 4, **here)
+    tenant.act("chat", 4_000, **elsewhere)
     tenant.act("chat", 4_000)
 
 

@@ -1,15 +1,18 @@
-"""Stories of cycles: how one becomes the next, and what is reported after its own has ended."""
+"""Stories of cycles: how one becomes the next, and what starts anew with it."""
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from domain.account_facts import SpendPolicySet
 from domain.allowance_facts import AllowanceClosed, AllowanceGranted, OverageSettled
+from domain.catalogue import PlanCatalogue
 from domain.cycle import boundary
 from domain.errors import CreditsExhausted, QuotaExceeded
+from domain.places import PLANS
 from domain.policy import roll_over
 from domain.subscription import CycleClosed, CycleOpened
 from tests.domain.given import NOW
@@ -47,7 +50,7 @@ def test_cycles_abut_and_are_counted_from_the_original_anchor() -> None:
         ends.append((tenant.subscription.period_start, tenant.subscription.period_end))
     months = [(1, 31), (2, 28), (3, 31), (4, 30), (5, 31)]
     points = [datetime(2026, m, d, 10, tzinfo=UTC) for m, d in months]
-    assert ends == list(zip(points[1:4], points[2:], strict=True))
+    assert ends == list(itertools.pairwise(points[1:]))
     opened = tenant.facts(CycleOpened)
     assert [(f.period_start, f.period_end) for f in opened] == ends
 
@@ -95,9 +98,7 @@ def test_silent_months_are_closed_one_by_one() -> None:
 
     closed, opened = tenant.facts(CycleClosed), tenant.facts(CycleOpened)
     months = [datetime(2026, m, 1, tzinfo=UTC) for m in range(6, 12)]
-    assert [(f.period_start, f.period_end) for f in closed] == list(
-        zip(months[:4], months[1:5], strict=True)
-    )
+    assert [(f.period_start, f.period_end) for f in closed] == list(itertools.pairwise(months[:5]))
     assert [f.period_start for f in opened] == months[1:5]
     assert [(f.granted, f.used, f.unused) for f in tenant.facts(AllowanceClosed)] == [
         (1_000, 10, 990),
@@ -203,187 +204,13 @@ def test_what_the_next_plan_does_not_include_ends_with_the_cycle() -> None:
     assert tenant.remaining() == 0
 
 
-# What is reported after its cycle has ended.
-
-
-def test_late_usage_takes_what_its_own_cycle_left_over() -> None:
-    tenant = starter(900)
-    tenant.to(JULY)
-    tenant.generate(1)
-    statement = tenant.facts(CycleClosed)[0]
-
-    act = tenant.generate(60, occurred_at=JULY - SECOND)
-
-    assert act.late
-    assert drawn(act) == {"allowance": (60, 0)}
-    assert act.draws[0].cycle_id == statement.cycle_id
-    assert act.draws[0].remaining_after == 40
-    assert tenant.remaining() == 999, "the cycle that runs pays nothing"
-    assert [c.unused for c in tenant.account.closed] == [40]
-    assert tenant.facts(CycleClosed) == [statement]
-
-
-@pytest.mark.parametrize("switched", ["never", "before", "after"])
-def test_what_exceeds_the_remainder_is_overage_only_if_it_was_agreed_to_then(
-    switched: str,
-) -> None:
-    tenant = starter(990)
-    consumed = datetime(2026, 6, 20, tzinfo=UTC)
-    if switched == "before":
-        tenant.to(consumed - SECOND)
-        tenant.overage(True)
-    tenant.to(JULY)
-    tenant.generate(1)
-    if switched == "after":
-        tenant.overage(True)
-
-    act = tenant.generate(14, occurred_at=consumed, mode="record")
-
-    if switched == "before":
-        assert drawn(act) == {"allowance": (10, 0), "overage": (4, 80_000)}
-        assert tenant.accrued == (4, 80_000), "on the statement of the cycle that runs"
-    else:
-        assert drawn(act) == {"allowance": (10, 0), "absorbed": (4, 0)}
-        assert tenant.accrued == (0, 0)
-    assert tenant.remaining() == 999
-
-
-def test_overage_that_was_switched_off_again_is_not_billed_late() -> None:
-    """Both when it was consumed and when it is recorded the customer must agree."""
-    tenant = starter(1_000, overage=True)
-    tenant.later(days=5)
-    tenant.overage(False)
-
-    act = tenant.generate(4, occurred_at=NOW + timedelta(days=1), mode="record")
-
-    assert drawn(act) == {"absorbed": (4, 0)}
-
-
-def test_usage_of_the_running_cycle_is_not_late_however_old() -> None:
-    tenant = starter()
-    tenant.to(JULY - SECOND)
-
-    act = tenant.generate(1, occurred_at=NOW)
-
-    assert not act.late
-    assert tenant.remaining() == 999
-
-
-def test_usage_at_the_boundary_belongs_to_the_next_cycle() -> None:
-    tenant = starter(1_000)
-    tenant.to(JULY + SECOND)
-
-    act = tenant.generate(1, occurred_at=JULY)
-
-    assert not act.late
-    assert tenant.remaining() == 999
-
-
-def test_late_money_is_debited_now() -> None:
-    tenant = Tenant("faces", "connect", 10_000)
-    tenant.to(JULY + timedelta(days=1))
-
-    act = tenant.act("chat", 4_000, occurred_at=JULY - SECOND)
-
-    assert act.late
-    assert drawn(act) == {"wallet": (0, 1_000)}
-
-
-def test_late_compilation_without_overflow_is_absorbed_past_its_cycles_quota() -> None:
-    tenant = Tenant("faces", "connect", 10_000)
-    tenant.act("compile", 99_000)
-    tenant.to(JULY)
-
-    act = tenant.act("compile", 4_000, occurred_at=JULY - SECOND, mode="record")
-
-    assert drawn(act) == {"allowance": (1_000, 0), "absorbed": (3_000, 0)}
-    assert tenant.remaining() == 100_000
-    assert tenant.account.balance == 10_000
-
-
-def test_a_call_that_began_before_the_boundary_is_settled_in_the_cycle_it_ended_in() -> None:
-    tenant = starter(900)
-    tenant.to(JULY - SECOND)
-    hold = tenant.hold("chat_generation", 50_000)
-    tenant.to(JULY + SECOND)
-    tenant.generate(1)
-    assert tenant.remaining() == 949, "what is held stays held"
-
-    late = tenant.settle(hold, 50_000, action="chat", occurred_at=JULY - SECOND)
-
-    assert late.draws[0].cycle_id is not None
-    assert tenant.remaining() == 999
-    assert tenant.account.buckets["ai_credits"].held == 0
-
-
-# What is taken back.
-
-
-def test_a_void_gives_units_back_where_they_were_taken() -> None:
-    tenant = starter(995, overage=True)
-    act = tenant.generate(14)
-
-    tenant.void(act)
-
-    assert (tenant.remaining(), tenant.accrued) == (5, (0, 0))
-
-
-def test_a_void_after_the_close_is_a_credit_on_the_next_statement() -> None:
-    tenant = starter(995, overage=True)
-    act = tenant.generate(14)
-    tenant.to(JULY)
-    tenant.generate(1)
-    statement = tenant.facts(CycleClosed)[0]
-
-    tenant.void(act)
-    assert tenant.remaining() == 999
-    assert [c.unused for c in tenant.account.closed] == [5], "its own cycle has them again"
-    assert tenant.accrued == (-9, -180_000)
-
-    tenant.to(datetime(2026, 8, 1, tzinfo=UTC))
-    tenant.roll_over()
-    first, second = tenant.facts(CycleClosed)
-    assert first == statement
-    assert [(x.units, x.amount, x.amount_minor) for x in second.overage] == [(-9, -180_000, -18)]
-    assert second.overage[0].unit_price == 20_000
-
-
-def test_a_void_gives_back_what_never_resets_in_any_cycle() -> None:
-    tenant = Tenant("faces")
-    act = tenant.act("compile", 5_000)
-    tenant.later(days=90)
-    tenant.roll_over()
-
-    tenant.void(act)
-
-    assert tenant.remaining() == 5_000
-
-
-def test_a_void_does_not_fill_a_window_of_days_that_came_later() -> None:
-    tenant = Tenant("faces", "standard")
-    first = tenant.act("compile", 10_000)
-    tenant.later(days=30)
-    second = tenant.act("compile", 7_000)
-
-    tenant.void(first)
-    assert tenant.remaining() == 43_000
-    tenant.void(second)
-    assert tenant.remaining() == 50_000
-
-
 def test_twenty_years_of_silence_are_caught_up_in_one_save() -> None:
     tenant = starter()
     tenant.to(boundary(NOW, 240))
     account, subscription = tenant.account.clone(), tenant.subscription.clone()
-    plans = tenant.book.states[
-        next(
-            s
-            for s in tenant.book.states
-            if s not in {tenant.account.id, tenant.subscription.id}
-            and type(tenant.book.states[s]).__name__ == "PlanCatalogue"
-        )
-    ]
+    plans = tenant.book.states[PLANS.id]
+    assert isinstance(plans, PlanCatalogue)
 
-    assert roll_over(account, subscription, plans, "timer", tenant.context) == 240  # type: ignore[arg-type]
+    assert roll_over(account, subscription, plans, "timer", tenant.context) == 240
     assert subscription.period_start == boundary(NOW, 240)
     assert len([e for e in account.collect_events() if isinstance(e.fact, SpendPolicySet)]) == 240

@@ -18,6 +18,7 @@ from domain.errors import (
     InvalidInput,
     NotReversible,
 )
+from domain.identity import usage_id
 from tests.domain.given import (
     NOW,
     USD,
@@ -153,7 +154,7 @@ def test_a_void_gives_back_exactly_what_the_act_drew() -> None:
     assert debit.draws[1].grants == {gift.grant_id: 1_000, paid: 275}
 
     opened = {gift.grant_id: gift}
-    account.void("use_1", debit, opened, "mistake", None, False, at())
+    account.void(usage_id(account.id, account.version), debit, opened, "mistake", None, False, at())
 
     [void] = pending(account)
     assert isinstance(void, UsageVoided)

@@ -208,11 +208,9 @@ def test_a_frozen_account_starts_nothing_but_finishes_what_runs() -> None:
 
 def test_asking_again_for_the_same_hold_finds_the_first() -> None:
     tenant = Tenant("faces", micros=50_000)
-    again = lambda: tenant.ask(  # noqa: E731
-        tenant.ledger.authorize, "hold_1", "chat", Tokens(4_000), Labels("gpt-5.4-mini")
-    )
+    asked = ("hold_1", "chat", Tokens(4_000), Labels("gpt-5.4-mini"))
 
-    first, second = again(), again()
+    first, second = (tenant.ask(tenant.ledger.authorize, *asked) for _ in range(2))
 
     assert (first.replayed, second.replayed) == (False, True)
     assert second.facts[0].fact == first.facts[-1].fact

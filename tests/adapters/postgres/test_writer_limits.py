@@ -16,7 +16,6 @@ from domain.account_facts import Debited
 from domain.commands import Command
 from domain.credit_account import CreditAccount
 from domain.errors import Busy, InsufficientCredits, NotFound
-from domain.facts import project
 from domain.identity import account_id
 from domain.ledger import Ledger, account_stream
 from domain.price_book import PriceEntry
@@ -112,81 +111,6 @@ def test_a_cache_without_room_for_prices_still_rates(database: Database) -> None
 
     asyncio.run(story())
     assert all(len(debits(database, name)) == 10 for name in names)
-
-
-def test_a_long_account_loads_from_a_snapshot_and_its_tail(database: Database) -> None:
-    async def story() -> None:
-        async with ledger_with(database, 10**9, snapshot_every=100) as (ledger, writer):
-            await asyncio.gather(*(ledger.charge("acme", call(f"u{n}"), at()) for n in range(450)))
-            full = await writer.fresh(account_stream("acme"))
-        await _until(lambda: bool(_snapshots(database)))
-
-        async with writing(database) as cold:
-            loaded = await cold.fresh(account_stream("acme"))
-            charge = await Ledger(cold).charge("acme", call("next"), at())
-        folded = project(None, await _whole(database))
-        assert loaded == full
-        assert folded is not None
-        assert isinstance(folded, CreditAccount)
-        assert charge.balance_after == folded.balance == 10**9 - 451_000
-
-    asyncio.run(story())
-    assert len(debits(database)) == 451
-
-
-def test_a_snapshot_is_used_at_all(database: Database) -> None:
-    """The control: a snapshot that lies is believed, so the test above did load from one."""
-
-    async def story() -> None:
-        async with ledger_with(database, 10**6, snapshot_every=100) as (ledger, _):
-            await asyncio.gather(*(ledger.charge("acme", call(f"u{n}"), at()) for n in range(150)))
-        await _until(lambda: bool(_snapshots(database)))
-        with psycopg.connect(database.conninfo(owner=True)) as connection:
-            connection.execute("""
-                UPDATE snapshots SET state = convert_to(replace(
-                    convert_from(state, 'UTF8'), '"workspace_id":"acme"', '"workspace_id":"liar"'
-                ), 'UTF8')
-            """)
-        async with writing(database) as cold:
-            account = await cold.fresh(account_stream("acme"))
-            assert isinstance(account, CreditAccount)
-            assert account.workspace_id == "liar"
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("topic", "state"),
-    [
-        (None, b"not json"),
-        (None, b"[]"),
-        (None, b'{"version": "seven"}'),
-        (None, b"\xff\xfe"),
-        (None, b"{}"),
-        ("domain.no_such_module:Nothing", b"{}"),
-        ("no_such_package:Nothing", b"{}"),
-        ("domain.wallet:Grant", b'{"grant_id":"g1","remaining":5}'),
-        ("domain.wallet", b"{}"),
-    ],
-)
-def test_a_corrupt_snapshot_is_passed_over(
-    database: Database, topic: str | None, state: bytes
-) -> None:
-    async def story() -> None:
-        async with ledger_with(database, 10**6, snapshot_every=10) as (ledger, _):
-            await asyncio.gather(*(ledger.charge("acme", call(f"u{n}"), at()) for n in range(50)))
-        await _until(lambda: bool(_snapshots(database)))
-        with psycopg.connect(database.conninfo(owner=True)) as connection:
-            connection.execute(
-                "UPDATE snapshots SET topic = coalesce(%s, topic), state = %s", [topic, state]
-            )
-
-        async with writing(database) as cold:
-            charge = await Ledger(cold).charge("acme", call("next"), at())
-            assert charge.balance_after == 10**6 - 51_000
-
-    asyncio.run(story())
-    assert len(debits(database)) == 51
 
 
 def test_a_command_that_the_database_finds_impossible_fails_alone(database: Database) -> None:
