@@ -36,9 +36,9 @@ class Desk:
         self._cache_size = cache_size
         self._queue_limit = queue_limit
         self._asked: dict[tuple[Key, str], Waiting] = {}
-        self._others_until = 0.0
-        self._lost: dict[Key, float] = {}  # streams that others were faster with, and when
-        self._hot: dict[Key, float] = {}
+        self._others_until = time.monotonic()
+        self._lost_until: dict[Key, float] = {}  # streams that others were faster with
+        self._hot_until: dict[Key, float] = {}
 
     # -- taking commands ----------------------------------------------------------------------
 
@@ -254,24 +254,26 @@ class Desk:
         for a stream that was lost again within a second, processes have to take turns."""
         now = time.monotonic()
         if now < self._others_until:
-            self._lost = {key: at for key, at in self._lost.items() if at > now - HOT_SECONDS}
+            self._lost_until = {
+                key: at for key, at in self._lost_until.items() if at > now - HOT_SECONDS
+            }
             for key in keys:
-                if key in self._lost:
+                if key in self._lost_until:
                     self.heat(key)
-                self._lost[key] = now
+                self._lost_until[key] = now
         self._others_until = now + OTHERS_SECONDS
 
     def heat(self, key: Key) -> None:
         """Several processes race for this stream: take turns for a while."""
-        self._hot[key] = time.monotonic() + HOT_SECONDS
+        self._hot_until[key] = time.monotonic() + HOT_SECONDS
 
     def hot(self, batch: Batch) -> list[UUID]:
         """The batch's streams that several processes raced for just now, in one fixed order."""
-        if not self._hot:
+        if not self._hot_until:
             return []
         now = time.monotonic()
-        self._hot = {key: until for key, until in self._hot.items() if until > now}
-        return sorted(a.id for key, a in batch.state.items() if key in self._hot)
+        self._hot_until = {key: until for key, until in self._hot_until.items() if until > now}
+        return sorted(a.id for key, a in batch.state.items() if key in self._hot_until)
 
     def stale(self, batch: Batch) -> dict[Key, Aggregate]:
         """Copies of the batch's streams as last seen, while other processes may have written

@@ -85,6 +85,13 @@ class Load:
         drawn at random, or ``in_order``. A client is a connection."""
         return self._loop.run_until_complete(self._drive(order))
 
+    async def _connected(self, clients: int, line: Callable[[], Line]) -> list[Line]:
+        made = [
+            await self._loop.create_connection(line, "127.0.0.1", self._port)
+            for _ in range(clients)
+        ]
+        return [protocol for _, protocol in made]
+
     async def _drive(self, order: Order) -> Sample:
         size = order.options.get("size", 1)
         method, path, good = ROUTES[order.task]
@@ -129,12 +136,7 @@ class Load:
             if not over.done():
                 over.set_exception(error or ConnectionError("the worker hung up"))
 
-        lines = []
-        for _ in range(order.clients):
-            made = await self._loop.create_connection(
-                lambda: Line(answered, lost), "127.0.0.1", self._port
-            )
-            lines.append(made[1])
+        lines = await self._connected(order.clients, lambda: Line(answered, lost))
         await asyncio.sleep(max(order.begin - time.monotonic(), 0))
         began = time.monotonic()
         for line in lines:
