@@ -8,7 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import AsyncConnection
+from structlog.testing import LogCapture
 
 from adapters.postgres.database import Database
 from domain.ledger import Ledger
@@ -153,8 +155,11 @@ class PoisonedWorkspaces(Workspaces):
 
 @pytest.mark.parametrize("kind", ["fold", "write", "decode"])
 def test_a_poisoned_event_stops_its_own_model_only_and_loudly(
-    database: Database, kind: str, capsys: pytest.CaptureFixture[str]
+    database: Database, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    alarms = LogCapture()
+    loud = structlog.wrap_logger(structlog.PrintLogger(), processors=[alarms])
+    monkeypatch.setattr("projections.runner.log", loud)
     models: list[type[ReadModel]] = list(MODELS)
     write(database, everything, "acme", "other")
     write(database, lambda ledger: hours_of_calls(ledger, ["acme"], 30), "poison")
@@ -183,7 +188,7 @@ def test_a_poisoned_event_stops_its_own_model_only_and_loudly(
             "SELECT 1 FROM events WHERE notification_id > %s AND notification_id < %s",
             *(at_position, position),
         ), "it stopped before the event that it cannot take"
-    assert "read model stopped" in capsys.readouterr().out
+    assert "read model stopped" in {entry["event"] for entry in alarms.entries}
     lag = ask(database, positions.lag)
     assert {name for name, (behind, error) in lag.items() if behind and error} == set(stopped)
 
