@@ -52,7 +52,7 @@ def test_a_killed_database_server_comes_back_with_what_was_acknowledged(
         again = _charge(running, workspace, f"act-{round_}")
         assert again["usage_id"] == charged["usage_id"]
 
-    assert eventually(lambda: _folded(running, workspace)) == 20_000_000 - 3 * 49_565
+    assert eventually(lambda: _folded(running, workspace) == 20_000_000 - 3 * 49_565)
     assert running.process.poll() is None
 
 
