@@ -158,7 +158,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         if self.next_hold_expiry is not None and self.next_hold_expiry <= now:
             self.expire_holds(context)
         for name, bucket in self.buckets.items():
-            if bucket.reset.startswith("days:") and bucket.since is not None:
+            if bucket.since is not None and bucket.reset.startswith("days:"):
                 self._renew(name, policy, catalogue, context)
 
     def expire_holds(self, context: Context) -> None:

@@ -37,7 +37,7 @@ class Charging(Spending):
         except CycleIsOver:
             await self.roll_over(workspace_id, context)
             done = await self.book.submit(command)
-        return await self._charged(done, usage)
+        return _charged_now(done) or await self._charged_before(done, usage)
 
     async def charge_many(
         self, workspace_id: str, usages: Sequence[Usage], context: Context
@@ -55,23 +55,17 @@ class Charging(Spending):
                 charges.append(end)
                 continue
             try:
-                charges.append(await self._charged(end, usage))
+                charges.append(_charged_now(end) or await self._charged_before(end, usage))
             except UsageConflict as conflict:
                 charges.append(conflict)
         return charges
 
-    async def _charged(self, done: Done, usage: Usage) -> Charge:
-        act = next(
-            (r for r in done.facts if isinstance(r.fact, ACTS) and r.fact.usage is not None), None
-        )
+    async def _charged_before(self, done: Done, usage: Usage) -> Charge:
+        """The answer of a retry, which may need to be looked up."""
+        act = _act_of(done)
         if act is None:
             return NOT_METERED
-        if done.replayed:
-            return await self._charged_before(act, usage, done.position)
-        return charge_of(act, done.answer, done.position, False)
-
-    async def _charged_before(self, act: Recorded, usage: Usage, position: int) -> Charge:
-        fact = act.fact
+        fact, position = act.fact, done.position
         assert isinstance(fact, Debited | UsageRecorded)
         if fact.usage != usage:
             raise UsageConflict(f"event_id {usage.event_id} was already used for a different act")
@@ -151,6 +145,22 @@ class Charging(Spending):
             account.expire_credits(context)
 
         return await self.book.submit(Command((account_stream(workspace_id),), decide))
+
+
+def _charged_now(done: Done) -> Charge | None:
+    """The answer of an act that was committed just now; None for a retry's."""
+    if done.replayed:
+        return None
+    act = _act_of(done)
+    return NOT_METERED if act is None else charge_of(act, done.answer, done.position, False)
+
+
+def _act_of(done: Done) -> Recorded | None:
+    for recorded in done.facts:
+        fact = recorded.fact
+        if isinstance(fact, ACTS) and fact.usage is not None:
+            return recorded
+    return None
 
 
 def _charge_command(workspace_id: str, usage: Usage, context: Context) -> Command:

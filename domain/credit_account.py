@@ -49,8 +49,8 @@ from domain.facts import Context, Fact
 from domain.funding import Ask, Funding, fund
 from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
 from domain.identity import version_of
-from domain.money import BALANCE_LIMIT
-from domain.price_book import PriceBook, PriceBookVersion, StoredPrice, exact_cost
+from domain.money import BALANCE_LIMIT, round_half_even
+from domain.price_book import PriceBook, PriceBookVersion, StoredPrice, exact_total
 from domain.usage import Usage
 from domain.wallet import Grant
 
@@ -110,8 +110,11 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if not is_metered(usage.action, usage.meter, meter):
             return
         now = self.moment(context)
-        occurred = usage.occurred_at or now
-        _check_when(occurred, now, catalogue)
+        occurred = usage.occurred_at
+        if occurred is None:
+            occurred = now
+        else:
+            _check_when(occurred, now, catalogue)
         strict = usage.mode == "strict"
         self.tidy(policy, catalogue, context)
         policy = self.policy or policy
@@ -273,14 +276,16 @@ def _bill(usage: Usage, meter: Meter, book: PriceBook, occurred: datetime) -> Bi
     if meter.rate is None:
         return UNPRICED
     try:
-        rated = book.rate(usage.llm_model, usage.provider, usage.tokens, occurred)
+        price = book.price(usage.llm_model, usage.provider, occurred)
     except UnknownModel:
         if usage.mode == "strict":
             raise
         return None
-    if rated.total > BALANCE_LIMIT:
+    exact = exact_total(usage.tokens, price)
+    total = round_half_even(*exact)
+    if total > BALANCE_LIMIT:
         raise InvalidInput(("tokens",), "cost more than any balance can hold")
-    return Bill(rated.total, exact_cost(usage.tokens, rated.price), rated.stored)
+    return Bill(total, exact, price)
 
 
 def _went_through_oauth(ask: Ask, usage: Usage) -> bool:

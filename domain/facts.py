@@ -9,7 +9,6 @@ committed. All three satisfy the protocols of the `eventsourcing` library.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -132,7 +131,7 @@ class Aggregate(msgspec.Struct, omit_defaults=True, gc=False):
 
     def clone(self) -> Self:
         """An independent copy of the state, without pending facts."""
-        twin = copy(self)
+        twin: Self = self.__copy__()  # type: ignore[attr-defined]  # msgspec's own
         twin.pending = []
         return twin
 

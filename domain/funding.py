@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from domain.account_facts import Draw, SpendPolicySet
 from domain.bucket import ClosedBucket
 from domain.budget import left
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
     from domain.account_state import AccountState
 
 
-class Ask(NamedTuple):
-    """An act that wants to be paid for, and the rules that apply to it."""
+class Ask(msgspec.Struct, gc=False):
+    """An act that wants to be paid for, and the rules that apply to it.
+
+    ``waterfall`` and ``wallet_allowed`` follow from the rest: every charge asks for them several
+    times, and none changes them.
+    """
 
     account: AccountState
     meter_name: str
@@ -40,18 +46,17 @@ class Ask(NamedTuple):
     strict: bool = True
     hold: Hold | None = None  # the act settles it
     only: tuple[str, ...] | None = None  # the one source that was asked for
+    waterfall: tuple[str, ...] = ()  # the sources that the plan allows this meter, in order
+    wallet_allowed: bool = False  # whether the wallet may pay for this meter at all, now
 
-    @property
-    def waterfall(self) -> tuple[str, ...]:
-        """The sources that the plan allows this meter, in order."""
+    def __post_init__(self) -> None:
         sources = self.policy.waterfalls.get(self.meter_name, ())
-        return sources if self.only is None else tuple(s for s in sources if s in self.only)
-
-    @property
-    def wallet_allowed(self) -> bool:
-        """Whether the wallet may pay for this meter at all, now."""
-        sources = self.waterfall
-        return "wallet" in sources or ("wallet_if_overflow" in sources and self.account.overflow)
+        if self.only is not None:
+            sources = tuple(s for s in sources if s in self.only)
+        self.waterfall = sources
+        self.wallet_allowed = "wallet" in sources or (
+            "wallet_if_overflow" in sources and self.account.overflow
+        )
 
     @property
     def overflows(self) -> bool:
@@ -74,8 +79,11 @@ class Ask(NamedTuple):
     @property
     def late(self) -> bool:
         """Whether the act's cycle was closed before it was reported."""
+        occurred = self.occurred
+        if occurred is self.now or occurred >= self.policy.period_start:
+            return False
         opened = self.account.opened_at
-        return opened is not None and opened <= self.occurred < self.policy.period_start
+        return opened is not None and opened <= occurred
 
     def remaining(self) -> int:
         """Included units that are left for the act, with those its own hold set aside."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 NAMESPACE = uuid5(NAMESPACE_URL, "daybook")
 
 _USAGE = "use_"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @lru_cache(maxsize=200_000)
@@ -29,7 +31,8 @@ def usage_id(account: UUID, version: int) -> str:
     event by primary key, even before any read model has seen it.
     """
     # 21 bytes are 28 characters of base64, without padding.
-    return _USAGE + urlsafe_b64encode(account.bytes + version.to_bytes(5, "big")).decode()
+    place = (account.int << 40 | version).to_bytes(21, "big")
+    return _USAGE + b2a_base64(place, newline=False).translate(_URL_SAFE).decode()
 
 
 def parse_usage_id(text: str) -> tuple[UUID, int] | None:

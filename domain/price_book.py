@@ -21,6 +21,9 @@ PRICE_BOOK = stream_id("price_book", "default")
 PER = 1_000_000
 """Prices are integer µ per this many tokens."""
 
+EXACT = PER * 10_000
+"""Exact totals are in this part of a µ: prices are per million tokens, markups in 1/10 000."""
+
 Price = Annotated[int, Meta(ge=0, le=10**15)]
 
 
@@ -80,11 +83,17 @@ def provider_micros(tokens: Tokens, p_in: int, p_cached: int, p_out: int) -> int
     )
 
 
+def exact_total(tokens: Tokens, price: StoredPrice) -> tuple[int, int]:
+    """`exact_cost` by a price as events keep it."""
+    provider = provider_micros(tokens, price[1], price[2], price[3])
+    return provider * (10_000 + price[4]), EXACT
+
+
 def exact_cost(tokens: Tokens, price: tuple[int, int, int, int]) -> tuple[int, int]:
     """(numerator, denominator) of the total in µ, before the single rounding."""
     p_in, p_cached, p_out, markup_bps = price
     provider = provider_micros(tokens, p_in, p_cached, p_out)
-    return provider * (10_000 + markup_bps), PER * 10_000
+    return provider * (10_000 + markup_bps), EXACT
 
 
 class PriceBookVersion(msgspec.Struct, frozen=True):
@@ -108,6 +117,10 @@ class PriceBookVersion(msgspec.Struct, frozen=True):
                 return entry
         return None
 
+    def stored(self, entry: PriceEntry) -> StoredPrice:
+        """The entry as an event keeps it."""
+        return (self.version, entry.input, entry.cached_input, entry.output, self.markup_bps)
+
     def rate(self, tokens: Tokens, entry: PriceEntry) -> Rated:
         """Cost of the tokens; ties go to the even micro (spec 3.3)."""
         p_in, p_cached, p_out = entry.input, entry.cached_input, entry.output
@@ -115,7 +128,7 @@ class PriceBookVersion(msgspec.Struct, frozen=True):
         bps = self.markup_bps
         return Rated(
             round_half_even(provider, PER),
-            round_half_even(provider * (10_000 + bps), PER * 10_000),
+            round_half_even(provider * (10_000 + bps), EXACT),
             self.version,
             (p_in, p_cached, p_out, bps),
         )
@@ -158,16 +171,26 @@ class PriceBook(Aggregate, omit_defaults=True, gc=False):
         index = bisect_right(self.starts, moment)
         return self.versions[index - 1] if index else None
 
+    def price(self, model: str | None, provider: str | None, at: datetime) -> StoredPrice:
+        """The price in force at ``at``, as an event keeps it.
+
+        :raises UnknownModel: no model named, or no price for it at that instant.
+        """
+        book = self.at(at)
+        entry = book.find(model, provider) if book is not None and model else None
+        if book is None or entry is None:
+            raise unknown_model(model, provider, book)
+        return book.stored(entry)
+
     def rate(self, model: str | None, provider: str | None, tokens: Tokens, at: datetime) -> Rated:
         """Rate by the book in force at ``at``.
 
         :raises UnknownModel: no model named, or no price for it at that instant.
         """
-        book = self.at(at)
-        entry = book.find(model, provider) if book and model else None
-        if book is None or entry is None:
-            raise unknown_model(model, provider, book)
-        return book.rate(tokens, entry)
+        price = self.price(model, provider, at)
+        rated = priced(tokens, price, round_half_even(*exact_total(tokens, price)))
+        assert rated is not None
+        return rated
 
     def publish(
         self,

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from domain.codec import encode_fact, topic_of
-from domain.commands import Command, Done
+from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput
 from domain.facts import Aggregate, Recorded
 
@@ -83,19 +83,21 @@ class Waiting(msgspec.Struct, gc=False):
 
     command: Command
     answer: Answer
+    key: tuple[Key, str] | None = None  # what makes it unique; None for one that may run twice
     attempts: int = 0
     decided: Any = None
     refusal: Exception | None = None
     facts: tuple[Recorded, ...] = ()
-    rows: list[Row] = []
+    rows: tuple[Row, ...] = ()
     # The same cause, asked again before the first was answered: they share its fate.
-    followers: list[Waiting] = []
+    followers: tuple[Waiting, ...] = ()
 
-    @property
-    def key(self) -> tuple[Key, str] | None:
-        """What makes the command unique, or None for one that may run twice."""
-        command = self.command
-        return None if command.cause is None else (command.streams[0].id.int, command.cause)
+    @classmethod
+    def of(cls, command: Command, answer: Answer) -> Waiting:
+        """A command that has just come in."""
+        cause = command.cause
+        key = None if cause is None else (command.streams[0].id.int, cause)
+        return cls(command, answer, key)
 
     def touches(self, keys: set[Key]) -> bool:
         """Whether the decision rests on one of these streams."""
@@ -132,11 +134,14 @@ class Waiting(msgspec.Struct, gc=False):
 class Batch:
     """Commands decided in order on tentative state, ready to be committed together."""
 
-    __slots__ = ("state", "waiting")
+    __slots__ = ("_read", "_reads", "state", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[Waiting] = []
         self.state: dict[Key, Aggregate] = {}
+        # Most commands read the same streams, which no command of the batch writes.
+        self._reads: tuple[Stream, ...] | None = None
+        self._read: list[Aggregate] = []
 
     def decide(self, item: Waiting, base: Callable[[Key], Aggregate]) -> None:
         """Let a command decide on this batch's state; a refusal leaves no trace in it.
@@ -153,23 +158,24 @@ class Batch:
             aggregate = state.get(key)
             if aggregate is None:
                 aggregate = state[key] = base(key).clone()
+                self._reads = None
             own.append(aggregate)
         before = [aggregate.version for aggregate in own]
-        read = [state.get(stream.id.int) or base(stream.id.int) for stream in command.reads]
+        if command.reads is not self._reads:
+            self._read = [state.get(s.id.int) or base(s.id.int) for s in command.reads]
+            self._reads = command.reads
         item.refusal = None
-        item.rows = []
         try:
-            item.decided = command.decide(*own, *read)
-            facts: list[Recorded] = []
-            for aggregate in own:
-                if aggregate.pending:
-                    facts += aggregate.collect_events()
-            item.rows = [row_of(recorded) for recorded in facts]
+            item.decided = command.decide(*own, *self._read)
+            facts = own[0].collect_events()
+            for aggregate in own[1:]:
+                facts += aggregate.collect_events()
+            item.rows = tuple([row_of(recorded) for recorded in facts])
             item.facts = tuple(facts)
         except Exception as error:
             item.refusal = error
             item.facts = ()
-            item.rows = []
+            item.rows = ()
             for aggregate, version in zip(own, before, strict=True):
                 if aggregate.version != version:
                     self._restore(aggregate, base)
@@ -213,11 +219,13 @@ class Batch:
         return (*columns, list(guards), list(guards.values()), refused_ids, refused_causes)
 
 
+NOTHING_MOVED = (None, None)
+
+
 def row_of(recorded: Recorded) -> Row:
     """The columns of one event."""
     fact = recorded.fact
-    move = fact.wallet_move()
-    amount, balance_after = move if move is not None else (None, None)
+    amount, balance_after = fact.wallet_move() or NOTHING_MOVED
     cause = fact.unique_cause()
     if "\0" in cause:
         raise InvalidInput(("event_id",), "must not contain a NUL character")

@@ -50,12 +50,12 @@ class Desk:
         if self.count >= self._queue_limit:
             raise Busy()
         self.count += 1
-        item = Waiting(command, answer)
+        item = Waiting.of(command, answer)
         key = item.key
         if key is not None:
             first = self._asked.get(key)
             if first is not None:
-                first.followers.append(item)
+                first.followers = (*first.followers, item)
                 return
             self._asked[key] = item
         self.decide(item)
@@ -125,7 +125,7 @@ class Desk:
     def refuse(self, item: Waiting, refusal: Exception) -> None:
         """Answer one command with no; those that asked under the same cause meanwhile may have
         asked for something else, so the next of them decides for itself."""
-        followers, item.followers = item.followers, []
+        followers, item.followers = item.followers, ()
         item.fail(refusal)
         if followers:
             first = followers[0]
