@@ -116,17 +116,25 @@ def now() -> Context:
     return Context(datetime.now(UTC), "service:bench")
 
 
-def furnish(database: Database, workspaces: Sequence[str], poor: Sequence[str] = ()) -> None:
+def furnish(
+    database: Database,
+    workspaces: Sequence[str],
+    poor: Sequence[str] = (),
+    *,
+    catalogue: str = CATALOGUE,
+) -> None:
     """Publish catalogue and prices, and open workspaces: with money, and without."""
-    asyncio.run(_furnish(database, workspaces, poor))
+    asyncio.run(_furnish(database, workspaces, poor, catalogue))
 
 
-async def _furnish(database: Database, workspaces: Sequence[str], poor: Sequence[str]) -> None:
+async def _furnish(
+    database: Database, workspaces: Sequence[str], poor: Sequence[str], terms_of: str
+) -> None:
     writer = Writer(database.conninfo())
     await writer.start()
     try:
         ledger = Ledger(writer)
-        catalogue, digest = catalogues.load(CATALOGUE)
+        catalogue, digest = catalogues.load(terms_of)
         await ledger.publish_catalogue(catalogue, digest, now())
         terms = catalogue.price_book
         assert terms is not None

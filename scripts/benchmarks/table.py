@@ -44,7 +44,7 @@ def _rows(report: Report) -> Table:
 
 
 def _aims(report: Report) -> Table:
-    table = Table(title="What issue 2 aims at", title_justify="left")
+    table = Table(title="What Daybook aims at", title_justify="left")
     table.add_column("aim", no_wrap=True)
     table.add_column("wanted", justify="right")
     table.add_column("measured", justify="right")

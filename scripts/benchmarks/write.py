@@ -15,6 +15,7 @@ from scripts.benchmarks.ground import Ground
 from scripts.benchmarks.library import Plain
 from scripts.benchmarks.long_account import measure_long
 from scripts.benchmarks.pace import Pace
+from scripts.benchmarks.routes import measure_routes
 from scripts.benchmarks.rows import Report, in_turn
 
 CLIENTS = (1, 16, 64, 256)
@@ -32,6 +33,8 @@ def measure(place: Ground, report: Report, pace: Pace) -> None:
     if pace.wants("long"):
         measure_long(contest)
     measure_processes(contest)
+    if pace.wants("routes"):
+        measure_routes(contest)
     contest.books.audit()
     report.wrong += contest.books.wrong
     report.wrong += floor.audit(contest.floor_url, contest.floor_debits)
