@@ -107,7 +107,7 @@ def measure_routes(contest: Contest) -> None:
             crew.run("fund", CLIENTS, THOUSAND, 0.2, contest.tag(), route=index)
         books.skip()
         contest.report.say("every way to pay")
-        turns = [lambda _, n=index: _fund(contest, crew, books, n) for index in range(len(ROUTES))]  # type: ignore[misc]
+        turns = [lambda _, n=index: _fund(contest, crew, books, n) for index in range(len(ROUTES))]
         for route, samples in zip(ROUTES, in_turn(contest.pace.rounds, *turns), strict=True):
             case = "plain debit" if route == "wallet" else f"paid by {route}"
             contest.report.add(case, samples, clients=CLIENTS, accounts=len(THOUSAND))
