@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.api.conftest import Served
 from tests.api.provider import gateway, script
 
 CLIENTS = 32
-ROUNDS = 3
+ROUNDS = int(os.environ.get("DAYBOOK_ROUNDS", "3"))
 UNITS = 1_000
 COST = 40  # of a call: the limit is a multiple of it
 CLAUDE = {"llm_model": "claude-sonnet-4-6"}
