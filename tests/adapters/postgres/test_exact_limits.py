@@ -52,10 +52,10 @@ async def _prepared(ledger: Ledger, route: str, workspace: str) -> None:
         await ledger.set_budget(workspace, "b", "workspace", None, UNITS, "day", True, at())
 
 
-async def _patiently(ask: Callable[[], Any]) -> Any:
+async def _patiently(ask: Callable[..., Any], *arguments: Any) -> Any:
     while True:
         try:
-            return await ask()
+            return await ask(*arguments)
         except TryAgain:
             continue
 
@@ -72,15 +72,15 @@ async def _client(ledger: Ledger, workspace: str, meter: str, number: int) -> in
                 labels = Labels(llm_model=MODEL)
                 hold = f"hold_{id}"
                 placed = (workspace, hold, meter, Tokens(COST), labels, at())
-                await _patiently(lambda given=placed: ledger.authorize(*given))
+                await _patiently(ledger.authorize, *placed)
                 if turn % 8 == 0:
                     release = (workspace, hold, "client_cancelled", at())
-                    await _patiently(lambda given=release: ledger.release_hold(*given))
+                    await _patiently(ledger.release_hold, *release)
                     continue
                 usage = Usage(
                     event_id=id, meter=meter, tokens=Tokens(COST), llm_model=MODEL, hold_id=hold
                 )
-            done = await _patiently(lambda given=usage: ledger.charge(workspace, given, at()))
+            done = await _patiently(ledger.charge, workspace, usage, at())
         except PaymentRequired:
             return drawn
         drawn += sum(draw.units or draw.amount for draw in done.draws)
