@@ -71,6 +71,24 @@ def spend(
     return after
 
 
+def unspend(
+    budgets: Mapping[str, Budget],
+    usage: Usage,
+    draws: Iterable[Draw],
+    at: datetime,
+    account: AccountState,
+) -> dict[str, Budget]:
+    """The budgets after an act that was recorded ``at`` was voided: what it spent of a window
+    that still runs may be spent again."""
+    cost, policy = cost_of(draws), account.policy
+    cycle = policy.cycle_id if policy and at >= policy.period_start else "another"
+    after = dict(budgets)
+    for id, budget in budgets.items():
+        if budget.covers(usage) and budget.window == window_of(budget, at, cycle):
+            after[id] = msgspec.structs.replace(budget, spent=max(budget.spent - cost, 0))
+    return after
+
+
 def left(budget: Budget, holds: Iterable[Hold], at: datetime, cycle_id: str) -> int:
     """µ that may still be spent, with what calls under way have set aside."""
     held = sum(hold.amount + hold.overage for hold in holds if budget.covers(hold.labels))
@@ -110,12 +128,13 @@ class BudgetRemoved(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BudgetWarned(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """Spending passed a soft cap; said once a window."""
+    """Spending reached a cap; said once a window."""
 
     budget_id: str
     window: str
     spent: int
     limit: int
+    hard: bool = False
 
     def apply(self, account: AccountState) -> None:
         budget = account.budgets.get(self.budget_id)
