@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.postgres.database import Database
 
@@ -29,22 +29,40 @@ class Settings:
     upstream_url: str = ""  # of an OpenAI-compatible API, ending in /v1; "": none
     upstream_key: str = ""
     upstream_patience_s: float = 60.0
+    stripe_key: str = field(default="", repr=False)  # "": this deployment has no Stripe
+    stripe_webhook_secret: str = field(default="", repr=False)  # several, while one is rotated: a,b
+    stripe_url: str | None = None  # None: Stripe itself
+    stripe_is_sandbox: bool = False
+    stripe_patience_s: float = 6.0  # for one answer; asked twice where that is safe
+    webhooks_local: bool = False  # our webhooks may go to private addresses, and without TLS
+    public_url: str = "http://127.0.0.1:8440"  # ours, where customers come back to
 
     @property
     def database(self) -> Database:
         """The cell that this process serves."""
         return Database(self.owner_url, self.runtime_url, self.cell)
 
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets that a webhook may be signed with; none without Stripe."""
+        return tuple(filter(None, map(str.strip, self.stripe_webhook_secret.split(","))))
+
     def environment(self) -> dict[str, str]:
         """The variables that give another process the same settings."""
-        return {
-            "DAYBOOK_OWNER_URL": self.owner_url,
-            "DAYBOOK_RUNTIME_URL": self.runtime_url,
-            "DAYBOOK_CELL": self.cell,
-            "BILLING_CATALOGUE": self.catalogue,
-            "DAYBOOK_TEST_CLOCK": "1" if self.test_clock else "0",
-            "DAYBOOK_LOG": self.log,
-        } | self._upstream()
+        return (
+            {
+                "DAYBOOK_OWNER_URL": self.owner_url,
+                "DAYBOOK_RUNTIME_URL": self.runtime_url,
+                "DAYBOOK_CELL": self.cell,
+                "BILLING_CATALOGUE": self.catalogue,
+                "DAYBOOK_TEST_CLOCK": "1" if self.test_clock else "0",
+                "DAYBOOK_LOG": self.log,
+                "DAYBOOK_PUBLIC_URL": self.public_url,
+                "DAYBOOK_WEBHOOKS_LOCAL": "1" if self.webhooks_local else "0",
+            }
+            | self._upstream()
+            | self._stripe()
+        )
 
     def _upstream(self) -> dict[str, str]:
         if not self.upstream_url:
@@ -53,6 +71,15 @@ class Settings:
             "UPSTREAM_URL": self.upstream_url,
             "UPSTREAM_KEY": self.upstream_key,
             "UPSTREAM_PATIENCE_S": str(self.upstream_patience_s),
+        }
+
+    def _stripe(self) -> dict[str, str]:
+        return {
+            "STRIPE_SECRET_KEY": self.stripe_key,
+            "STRIPE_WEBHOOK_SECRET": self.stripe_webhook_secret,
+            "STRIPE_API_URL": self.stripe_url or "",
+            "DAYBOOK_STRIPE_SANDBOX": "1" if self.stripe_is_sandbox else "0",
+            "STRIPE_PATIENCE_S": str(self.stripe_patience_s),
         }
 
 
@@ -84,15 +111,45 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         log,
         environment.get("UPSTREAM_URL", ""),
         environment.get("UPSTREAM_KEY", ""),
-        _patience_s(environment.get("UPSTREAM_PATIENCE_S") or "60"),
+        _patience_s(environment, "UPSTREAM_PATIENCE_S", "60"),
+        *read_stripe(environment),
+        _patience_s(environment, "STRIPE_PATIENCE_S", "6"),
+        environment.get("DAYBOOK_WEBHOOKS_LOCAL", "0") == "1",
+        public_url=environment.get("DAYBOOK_PUBLIC_URL") or Settings.public_url,
     )
 
 
-def _patience_s(text: str) -> float:
+def read_stripe(
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[str, str, str | None, bool]:
+    """Stripe's secret key and webhook secret ("" and "" for no Stripe), its address (None for
+    Stripe itself), and whether that is a sandbox.
+
+    :raises SettingsUnusable: only one of key and secret is set.
+    """
+    key = environment.get("STRIPE_SECRET_KEY", "").strip()
+    secret = environment.get("STRIPE_WEBHOOK_SECRET", "").strip()
+    if bool(key) != bool(secret):
+        given, missing = "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"
+        if secret:
+            given, missing = missing, given
+        raise SettingsUnusable(
+            f"{given} is set and {missing} is not: set both to use Stripe (its dashboard shows the "
+            "secret beside the webhook endpoint), or neither."
+        )
+    return (
+        key,
+        secret,
+        environment.get("STRIPE_API_URL", "").rstrip("/") or None,
+        environment.get("DAYBOOK_STRIPE_SANDBOX", "0") == "1",
+    )
+
+
+def _patience_s(environment: Mapping[str, str], name: str, default: str) -> float:
     try:
-        seconds = float(text)
+        seconds = float(environment.get(name) or default)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3600:
-        raise SettingsUnusable("UPSTREAM_PATIENCE_S must be a number of seconds, 1 to 3600.")
+        raise SettingsUnusable(f"{name} must be a number of seconds, 1 to 3600.")
     return seconds

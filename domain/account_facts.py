@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from domain.budget import spend
+from domain.budget import spend, unspend
 from domain.facts import Fact
 from domain.identity import version_of
 from domain.price_book import Rated, StoredPrice, priced
@@ -160,7 +160,7 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
         if usage is not None and usage.hold_id is not None:
             account.drop_hold(usage.hold_id)
         for draw in self.other_draws:
-            account.take(draw)
+            account.take(draw, usage.bot_id if usage else None, self.late)
         account.wallet = account.wallet.take(self.amount, self.grants)
         if account.budgets and usage is not None:
             account.budgets = spend(account.budgets, usage, self.draws, self.recorded_at, account)
@@ -183,9 +183,15 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return priced(self.usage.tokens, self.price, self.total)
 
     @property
+    def unpaid_units(self) -> int:
+        """Units that no draw paid for: what the wallet has to, once there is a price."""
+        return self.units - sum(draw.units for draw in self.draws)
+
+    @property
     def is_unrated(self) -> bool:
-        """Whether it waits for a price: none is known, and nobody paid in units."""
-        return self.price is None and not self.draws
+        """Whether it waits for a price: none is known, and others than the wallet did not pay
+        for all of it."""
+        return self.price is None and (not self.draws or self.unpaid_units > 0)
 
     def unique_cause(self) -> str:
         return f"usage:{self.usage.event_id}"
@@ -194,7 +200,7 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         if self.usage.hold_id is not None:
             account.drop_hold(self.usage.hold_id)
         for draw in self.draws:
-            account.take(draw)
+            account.take(draw, self.usage.bot_id, self.late)
         if self.is_unrated:
             account.unrated = (*account.unrated, account.version + 1)
         if account.budgets:
@@ -238,6 +244,8 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
     price: StoredPrice | None = None
     total: int = 0
     units: int = 0
+    late: bool = False
+    act_recorded_at: datetime | None = None
     cycle_id: str | None = None
     reason: str | None = None
     ticket_ref: str | None = None
@@ -256,7 +264,11 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
         for grant in self.returned:
             account.wallet = account.wallet.put(grant)
         for draw in self.draws:
-            account.give_back(draw, self.cycle_id, version_of(self.usage_id))
+            act = version_of(self.usage_id)
+            account.give_back(draw, self.cycle_id, act, self.usage.bot_id, self.late)
+        if account.budgets and self.act_recorded_at is not None:
+            at = self.act_recorded_at
+            account.budgets = unspend(account.budgets, self.usage, self.draws, at, account)
 
 
 class CreditsExpired(Fact, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,18 +13,18 @@ from domain.allowance_facts import (
     CompileOverflowDisabled,
     CompileOverflowEnabled,
 )
+from domain.ask import Ask
 from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned, On, window_of
 from domain.catalogue import Catalogue, Meter
 from domain.errors import (
     HoldClosed,
     InvalidInput,
     NotFound,
-    OAuthRejected,
     UnknownAction,
     UnknownMeter,
 )
 from domain.facts import Context
-from domain.funding import Ask, admit
+from domain.funding import admit, check_fallback
 from domain.hold_facts import (
     Hold,
     HoldExpired,
@@ -111,6 +111,8 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 request=labels,
             )
         )
+        if self.auto_topup is not None:  # credits may have expired just now
+            self.consider_topup(context)
 
     def extend_hold(self, hold_id: str, ttl: timedelta, context: Context) -> None:
         """Let a hold stand longer while tokens flow. Once a hold and moment.
@@ -265,6 +267,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                         window=window,
                         spent=budget.spent,
                         limit=budget.limit,
+                        hard=budget.hard,
                     )
                 )
 
@@ -277,14 +280,9 @@ def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int,
         rated = book.rate(labels.llm_model, labels.provider, estimate, ask.now)
         total, exact = rated.total, exact_cost(estimate, rated.price)
     units = ask.meter.units(estimate.input, estimate.output)
-    link = ask.oauth()
-    if link == "active":
+    if ask.oauth() == "active":
         return "oauth", 0, 0
-    if link == "revoked" and not ask.account.api_fallback:
-        available = ask.wallet_allowed and ask.available > 0
-        raise OAuthRejected(
-            ("llm_model",), "the connected account no longer takes calls: link it again", available
-        )
+    check_fallback(ask)
     source = admit(ask, units, total)
     if source == "overage":
         return "overage", 0, 0

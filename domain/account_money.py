@@ -11,18 +11,19 @@ from domain.account_facts import (
     Credited,
     CreditsExpired,
     CreditSource,
+    CreditsReinstated,
     CreditsReversed,
     Debited,
     FreezeReason,
 )
-from domain.account_state import AccountState
+from domain.auto_topup import ToppingAccount
 from domain.errors import InvalidInput, NotReversible
 from domain.facts import Context
 from domain.money import BALANCE_LIMIT
 from domain.wallet import Category
 
 
-class MoneyAccount(AccountState, omit_defaults=True, gc=False):
+class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
     """An account that takes money in, takes it back, and can be frozen."""
 
     def credit(
@@ -58,6 +59,7 @@ class MoneyAccount(AccountState, omit_defaults=True, gc=False):
                 **refs,
             )
         )
+        self.consider_topup(context)
 
     def adjust(
         self, amount: int, reason: str, ticket_ref: str, cause: str, context: Context
@@ -82,6 +84,7 @@ class MoneyAccount(AccountState, omit_defaults=True, gc=False):
                 ticket_ref=ticket_ref,
             )
         )
+        self.consider_topup(context)
 
     def reverse(
         self,
@@ -98,24 +101,63 @@ class MoneyAccount(AccountState, omit_defaults=True, gc=False):
 
         :raises NotReversible: more than the payment brought in (invariant L8).
         """
-        self.expire_credits(context)
         attempt = payment.payment_attempt_id or ""
         left = payment.amount - self.reversed.get(attempt, 0)
         if amount <= 0 or amount > left:
             raise NotReversible(f"{left} µ of this payment can be reversed, not {amount}")
+        refs = {"psp_ref": psp_ref, "ticket_ref": ticket_ref}
+        self.take_back(attempt, payment.grant_id, amount, kind, cause, context, **refs)
+
+    def take_back(
+        self,
+        payment: str,
+        grant_id: str,
+        amount: int,
+        kind: Literal["refund", "chargeback"],
+        cause: str,
+        context: Context,
+        **refs: Any,
+    ) -> None:
+        """Reverse credits of a payment whose bound (L8) the caller has kept. ``refs``: psp_ref,
+        ticket_ref."""
+        self.expire_credits(context)
         self.record(
             CreditsReversed(
                 **self.stamp(context, cause),
                 reversal_id=cause,
                 cause_kind=kind,
-                payment_attempt_id=attempt,
+                payment_attempt_id=payment,
                 amount=amount,
                 balance_after=self.balance - amount,
-                grants=self.wallet.plan_draw(amount, first=payment.grant_id),
-                psp_ref=psp_ref,
-                ticket_ref=ticket_ref,
+                grants=self.wallet.plan_draw(amount, first=grant_id),
+                **refs,
             )
         )
+        self.consider_topup(context)
+
+    def reinstate(
+        self,
+        payment: str,
+        grant_id: str,
+        amount: int,
+        cause: str,
+        psp_ref: str | None,
+        context: Context,
+    ) -> None:
+        """Undo a reversal, or a part of it."""
+        self.expire_credits(context)
+        self.record(
+            CreditsReinstated(
+                **self.stamp(context, cause),
+                reversal_id=cause,
+                payment_attempt_id=payment,
+                grant_id=grant_id,
+                amount=amount,
+                balance_after=self.balance + amount,
+                psp_ref=psp_ref,
+            )
+        )
+        self.consider_topup(context)
 
     def freeze(
         self,
@@ -147,6 +189,22 @@ class MoneyAccount(AccountState, omit_defaults=True, gc=False):
                     ticket_ref=ticket_ref,
                 )
             )
+        self.consider_topup(context)
+
+    def lift_freeze(self, reason: FreezeReason, ref: str, note: str, context: Context) -> None:
+        """Lift one reason, if it stands."""
+        if (reason, ref) not in self.freezes:
+            return
+        self.record(
+            AccountUnfrozen(
+                **self.stamp(context, f"unfreeze:{reason}:{ref}:{self.version + 1}"),
+                reason=reason,
+                ref=ref,
+                still_frozen=len(self.freezes) > 1,
+                note=note,
+            )
+        )
+        self.consider_topup(context)
 
     def expire_credits(self, context: Context) -> None:
         """Write off what is left of grants whose time is over, oldest expiry first."""

@@ -11,6 +11,8 @@ from domain.bucket import Bucket, ClosedBucket
 from domain.budget import Budget
 from domain.facts import Aggregate
 from domain.hold_facts import Hold
+from domain.overage import Share, accrued
+from domain.topup_facts import AutoTopUp
 from domain.wallet import Wallet
 
 SWITCHES_KEPT = timedelta(days=400)
@@ -27,6 +29,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     policy: SpendPolicySet | None = None
     buckets: dict[str, Bucket] = {}
     overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
+    overage_shares: dict[str, Share] = {}  # the same by bot and price, for its statement
     reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
     overflow: bool = False
     api_fallback: bool = True
@@ -40,6 +43,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     short: int = 0  # µ that they were estimated to need beside, and did not find
     next_hold_expiry: datetime | None = None
     budgets: dict[str, Budget] = {}
+    auto_topup: AutoTopUp | None = None  # None: never asked for
 
     # What the state answers.
 
@@ -105,19 +109,21 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             self.overage_switch = (*older[-1:], *recent)
         self.policy = policy
 
-    def take(self, draw: Draw) -> None:
-        """Move units that a draw says out of their source."""
+    def take(self, draw: Draw, bot_id: str | None, late: bool) -> None:
+        """Move units that a draw says out of their source. ``bot_id`` is who used them."""
         if draw.source == "allowance":
             self._use(draw, draw.units)
         elif draw.source == "overage":
-            self._accrue(draw.bucket, draw.units, draw.amount)
+            self._accrue(draw, 1, bot_id, late)
 
-    def give_back(self, draw: Draw, cycle_id: str | None, version: int) -> None:
+    def give_back(
+        self, draw: Draw, cycle_id: str | None, version: int, bot_id: str | None, late: bool
+    ) -> None:
         """Undo the units of a draw where they were taken (money returns as grants). ``version``
         is the act's, and tells whether they were taken from what is counted now."""
         if draw.source == "overage":
             # Its cycle may be settled already: then this is a credit on the next statement.
-            self._accrue(draw.bucket, -draw.units, -draw.amount)
+            self._accrue(draw, -1, bot_id, late)
         bucket = self.buckets.get(draw.bucket or "")
         if draw.source != "allowance" or bucket is None:
             return
@@ -176,7 +182,21 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         bucket = self.buckets[name]
         self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
 
-    def _accrue(self, name: str | None, units: int, amount: int) -> None:
+    def _accrue(self, draw: Draw, sign: int, bot_id: str | None, late: bool) -> None:
+        name, policy = draw.bucket, self.policy
         assert name is not None
+        assert policy is not None
+        units, amount = sign * draw.units, sign * draw.amount
         before = self.overage.get(name, (0, 0))
         self.overage = {**self.overage, name: (before[0] + units, before[1] + amount)}
+        share = Share(
+            name,
+            policy.plan_id,
+            policy.plan_version,
+            draw.unit_price or 0,
+            bot_id,
+            late,
+            units=units,
+            amount=amount,
+        )
+        self.overage_shares = accrued(self.overage_shares, share)

@@ -71,7 +71,11 @@ class OverageSettled(Fact, frozen=True, kw_only=True, omit_defaults=True):
     statement_id: str
 
     def apply(self, account: AccountState) -> None:
-        account.overage = {name: v for name, v in account.overage.items() if name != self.bucket}
+        name = self.bucket
+        account.overage = {bucket: v for bucket, v in account.overage.items() if bucket != name}
+        account.overage_shares = {
+            key: share for key, share in account.overage_shares.items() if share.bucket != name
+        }
 
 
 class CompileOverflowEnabled(Fact, frozen=True, kw_only=True, omit_defaults=True):

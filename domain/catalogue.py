@@ -1,220 +1,169 @@
-"""Plans, meters and policies as data: what a deployment sells, and under which rules.
+"""Plans, meters and policies as data: what a deployment sold when, and what it sells now.
 
-A catalogue document (YAML outside, these types inside) is validated strictly, published as an
-immutable version, and pinned by subscriptions.
+A catalogue document (`domain/catalogue_document.py`) is published as an immutable version, and
+pinned by subscriptions. Beside it stand the plans that were quoted to one workspace each.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import datetime
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
 
-from domain.errors import InvalidCatalogue
+from domain.catalogue_document import Catalogue, Meter, OAuthTerms, PriceTerms, read_catalogue
+from domain.custom_plan import (
+    CustomPlan,
+    CustomPlanAccepted,
+    CustomPlanDefined,
+    CustomPlanWithdrawn,
+    PlanOverrides,
+    PlanStatusChanged,
+    customised,
+)
+from domain.errors import Conflict, InvalidCatalogue, InvalidInput, NotFound
 from domain.facts import Aggregate, Context, Fact
 from domain.identity import stream_id
-from domain.money import parse_usd
+from domain.plan import Plan, PlanStatus
+
+__all__ = [
+    "CATALOGUE",
+    "Catalogue",
+    "CatalogueVersionPublished",
+    "Meter",
+    "OAuthTerms",
+    "Offer",
+    "Plan",
+    "PlanCatalogue",
+    "PriceTerms",
+    "read_catalogue",
+]
 
 CATALOGUE = stream_id("plan_catalogue", "default")
 """The one catalogue stream of a deployment."""
 
-Source = Literal["oauth", "allowance", "wallet", "wallet_if_overflow", "overage"]
-Units = Annotated[int, Meta(ge=0, le=10**15)]
-Positive = Annotated[int, Meta(ge=1, le=10**9)]
-
-
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A part of the document: unknown fields are errors, defaults are not written back."""
-
-
-class Meter(Strict, kw_only=True, frozen=True):
-    """Something counted: how tokens become units or money, and who pays, in which order."""
-
-    waterfall: Annotated[tuple[Source, ...], Meta(min_length=1)]
-    entry_rule: Literal["positive", "covers_estimate"] = "positive"
-    rate: Literal["tokens"] | None = None
-    bucket: str | None = None
-    tokens_per_unit: Positive = 1
-    weight_input: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
-    weight_output: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
-    rounding: Literal["ceil"] = "ceil"
-    min_units: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    billable_actions: tuple[str, ...] = ()
-    non_metered_actions: tuple[str, ...] = ()
-
-    def units(self, input_tokens: int, output_tokens: int) -> int:
-        """Units of the meter's bucket for one call, rounded up per call; 0 without a bucket."""
-        if self.bucket is None:
-            return 0
-        weighted = self.weight_input * input_tokens + self.weight_output * output_tokens
-        return max(-(-weighted // self.tokens_per_unit), self.min_units)
-
-
-class BucketTerms(Strict, kw_only=True, frozen=True):
-    """Included units and when they are granted anew: `cycle`, `never` or `days:N`."""
-
-    units: Units
-    reset: Annotated[str, Meta(pattern=r"^(cycle|never|days:[1-9][0-9]{0,3})$")]
-
-
-class Plan(Strict, kw_only=True, frozen=True):
-    """What a customer can subscribe to."""
-
-    price_minor: Annotated[int, Meta(ge=0, le=10**12)]
-    status: Literal["live", "dormant", "hidden"] = "live"
-    interval: Literal["month"] = "month"
-    oauth: tuple[str, ...] = ()
-    buckets: dict[str, BucketTerms] = {}
-    overage_unit_usd: Decimal | None = None
-    grace_days: Annotated[int, Meta(ge=0, le=365)] = 0
-    custom_base: bool = False
-    limits: dict[str, int | str | None] = {}
-    entitlements: dict[str, str] = {}
-
-    @property
-    def overage_unit_price(self) -> int | None:
-        """µ a unit, or None where the plan has no overage."""
-        return None if self.overage_unit_usd is None else parse_usd(self.overage_unit_usd, digits=6)
-
-
-class PriceTerms(Strict, kw_only=True, frozen=True):
-    """The price book a catalogue ships: USD per million tokens as [input, cached, output]."""
-
-    version: Positive
-    effective_from: str
-    markup_bps: Annotated[int, Meta(ge=0, le=1_000_000)]
-    per_million_usd: dict[str, tuple[Decimal, Decimal, Decimal]]
-
-
-class OAuthTerms(Strict, frozen=True):
-    """Which models of a provider can run on the user's own account."""
-
-    models: tuple[str, ...]
-
-
-class Preferences(Strict, frozen=True):
-    """What a new workspace starts with."""
-
-    api_fallback_default: bool = True
-    overflow_default: bool = False
-
-
-class TopUpTerms(Strict, frozen=True):
-    """The smallest and largest top-up."""
-
-    min_usd: Decimal = Decimal(1)
-    max_usd: Decimal = Decimal(10_000)
-
-
-class Catalogue(Strict, kw_only=True, frozen=True):
-    """One whole catalogue document."""
-
-    catalogue: Annotated[str, Meta(min_length=1, max_length=64)]
-    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$")]
-    default_plan: str
-    meters: dict[str, Meter]
-    plans: dict[str, Plan]
-    price_book: PriceTerms | None = None
-    oauth_providers: dict[str, OAuthTerms] = {}
-    preferences: Preferences = Preferences()
-    overdraft: Literal["record", "write_off"] = "record"
-    mid_stream_failure: Literal["no_charge", "charge_delivered"] = "no_charge"
-    payment_ref_policy: Literal["scoped", "open"] = "scoped"
-    topup: TopUpTerms = TopUpTerms()
-    allowance_on_upgrade: Literal["full", "prorate"] = "full"
-    auto_resume_on_free_slot: bool = True
-    pause_order: Literal["oldest_stay"] = "oldest_stay"
-    rollback_is_deploy: bool = True
-    grant_when_past_due: bool = True
-    overage_settlement: Literal["invoice_items", "stripe_meter"] = "invoice_items"
-    max_backdate_days: Annotated[int, Meta(ge=0, le=3650)] = 35
-    late_window_minutes: Annotated[int, Meta(ge=0, le=45)] = 0
-
-
-def read_catalogue(document: Any) -> Catalogue:
-    """Check a parsed document against the types and the rules between its parts.
-
-    :raises InvalidCatalogue: with the path to the first field that is wrong.
-    """
-    try:
-        catalogue = msgspec.convert(document, Catalogue, strict=True)
-    except msgspec.ValidationError as wrong:
-        message, _, path = str(wrong).partition(" - at `$")
-        loc = tuple(part for part in path.rstrip("`").replace("[...]", "").split(".") if part)
-        raise InvalidCatalogue(loc, message) from None
-    _check_references(catalogue)
-    return catalogue
-
-
-def _check_references(catalogue: Catalogue) -> None:
-    if catalogue.default_plan not in catalogue.plans:
-        raise InvalidCatalogue(("default_plan",), f"no plan is called {catalogue.default_plan}")
-    granted = {bucket for plan in catalogue.plans.values() for bucket in plan.buckets}
-    for name, meter in catalogue.meters.items():
-        loc = ("meters", name)
-        if "allowance" in meter.waterfall and meter.bucket is None:
-            raise InvalidCatalogue((*loc, "bucket"), "an allowance needs a bucket to draw from")
-        if "overage" in meter.waterfall and meter.bucket is None:
-            raise InvalidCatalogue((*loc, "bucket"), "overage is counted in a bucket's units")
-        if meter.bucket is not None and meter.bucket not in granted:
-            raise InvalidCatalogue((*loc, "bucket"), f"no plan grants {meter.bucket}")
-        if meter.rate is None and any(s.startswith("wallet") for s in meter.waterfall):
-            raise InvalidCatalogue((*loc, "rate"), "a wallet can only pay for a rated meter")
-        if len(set(meter.waterfall)) != len(meter.waterfall):
-            raise InvalidCatalogue((*loc, "waterfall"), "names a source twice")
-        if set(meter.billable_actions) & set(meter.non_metered_actions):
-            raise InvalidCatalogue((*loc, "non_metered_actions"), "an action is either or")
-        if meter.rate == "tokens" and catalogue.price_book is None:
-            raise InvalidCatalogue(("price_book",), f"the meter {name} is rated and needs prices")
-    for name, plan in catalogue.plans.items():
-        for provider in plan.oauth:
-            if provider not in catalogue.oauth_providers:
-                raise InvalidCatalogue(("plans", name, "oauth"), f"unknown provider {provider}")
-        try:
-            price = plan.overage_unit_price
-        except ValueError as wrong:
-            raise InvalidCatalogue(("plans", name, "overage_unit_usd"), str(wrong)) from None
-        if price is not None and price <= 0:
-            raise InvalidCatalogue(("plans", name, "overage_unit_usd"), "must be positive")
-
 
 class CatalogueVersionPublished(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A catalogue in force from here on; ``document`` is its canonical JSON."""
+    """A catalogue in force from here on; ``document`` is its canonical JSON. ``source`` says
+    whether the deployment's own file was published, or an administrator's document."""
 
     version: int
     content_sha256: str
     document: str
+    source: Literal["file", "admin"] = "file"
 
     def apply(self, aggregate: PlanCatalogue) -> None:
         catalogue = msgspec.json.decode(self.document, type=Catalogue)
+        before = aggregate.versions[-1].plans if aggregate.versions else {}
+        # The newer word on a plan's status counts: the document's only where it says another one.
+        aggregate.statuses = {
+            plan_id: status
+            for plan_id, status in aggregate.statuses.items()
+            if plan_id in catalogue.plans
+            and plan_id in before
+            and catalogue.plans[plan_id].status == before[plan_id].status
+        }
         aggregate.versions = (*aggregate.versions, catalogue)
         aggregate.hashes = (*aggregate.hashes, self.content_sha256)
+        if self.source == "file":
+            aggregate.file_sha256 = self.content_sha256
+
+
+class Offer(NamedTuple):
+    """A plan as somebody who asks now would get it, and what a subscription pins of it."""
+
+    plan_id: str
+    version: int
+    plan: Plan
+    status: PlanStatus
+    custom: CustomPlan | None = None
+
+    def is_available(self, now: datetime) -> bool:
+        """Whether it can be subscribed to at ``now``."""
+        return self.status == "live" and (self.custom is None or self.custom.is_open(now))
 
 
 class PlanCatalogue(Aggregate, omit_defaults=True, gc=False):
-    """Every catalogue version that was ever in force, oldest first."""
+    """Every catalogue version that was ever in force, oldest first; and what was quoted to one
+    workspace each."""
 
     category: ClassVar[str] = "plan_catalogue"
-    facts: ClassVar[tuple[type[Fact], ...]] = (CatalogueVersionPublished,)
+    facts: ClassVar[tuple[type[Fact], ...]] = (
+        CatalogueVersionPublished,
+        PlanStatusChanged,
+        CustomPlanDefined,
+        CustomPlanAccepted,
+        CustomPlanWithdrawn,
+    )
 
     versions: tuple[Catalogue, ...] = ()
     hashes: tuple[str, ...] = ()
+    statuses: dict[str, PlanStatus] = {}  # where it differs from the document's
+    custom: dict[str, CustomPlan] = {}
+    file_sha256: str = ""  # of the deployment's file, when it was last published
 
     @property
     def current(self) -> Catalogue:
         """The version in force. Deployments publish one before they serve."""
         return self.versions[-1]
 
+    @property
+    def current_version(self) -> int:
+        """The number of the version in force: what a new subscription pins."""
+        return len(self.versions)
+
     def plan(self, plan_id: str, version: int) -> Plan:
-        """The plan as a subscription pinned it."""
+        """The plan as a subscription pinned it, the catalogue's or a custom one."""
+        custom = self.custom.get(plan_id)
+        if custom is not None:
+            return custom.versions[version - 1]
         return self.versions[version - 1].plans[plan_id]
 
-    def publish(self, catalogue: Catalogue, content_sha256: str, context: Context) -> int:
-        """Put a validated catalogue in force; the newest content again is a no-op."""
-        if self.hashes and self.hashes[-1] == content_sha256:
-            return self.version
+    def find(self, plan_id: str, workspace_id: str) -> Offer:
+        """What a workspace gets that asks for a plan now; see `Offer.is_available`.
+
+        :raises NotFound: there is none of this name, or it was quoted to somebody else.
+        """
+        custom = self.custom.get(plan_id)
+        if custom is not None:
+            if custom.workspace_id != workspace_id:
+                raise NotFound("plan", plan_id)
+            return Offer(plan_id, len(custom.versions), custom.versions[-1], "live", custom)
+        plan = self.current.plans.get(plan_id)
+        if plan is None:
+            raise NotFound("plan", plan_id)
+        return Offer(plan_id, self.current_version, plan, self.status_of(plan_id))
+
+    def status_of(self, plan_id: str) -> PlanStatus:
+        """Whether a plan of the version in force is sold, whoever said so last."""
+        return self.statuses.get(plan_id) or self.current.plans[plan_id].status
+
+    def offers_to(self, workspace_id: str | None) -> tuple[Offer, ...]:
+        """Every plan of the version in force, then those quoted to the workspace."""
+        own = (id for id, plan in self.custom.items() if plan.workspace_id == workspace_id)
+        return tuple(self.find(id, workspace_id or "") for id in (*self.current.plans, *own))
+
+    def amend_custom(self, plan_id: str, **changes: Any) -> None:
+        """Note what became of a custom plan."""
+        changed = msgspec.structs.replace(self.custom[plan_id], **changes)
+        self.custom = {**self.custom, plan_id: changed}
+
+    def publish(
+        self,
+        catalogue: Catalogue,
+        content_sha256: str,
+        context: Context,
+        source: Literal["file", "admin"] = "file",
+    ) -> int:
+        """Put a validated catalogue in force, and answer its version.
+
+        The content in force again is a no-op; so is a deployment's file that did not change
+        since it was last published, whatever an administrator has published meanwhile.
+        """
+        if content_sha256 in self.hashes[-1:] or (
+            source == "file" and content_sha256 == self.file_sha256
+        ):
+            return self.current_version
         if self.versions and self.current.currency != catalogue.currency:
             raise InvalidCatalogue(("currency",), "a deployment never changes its currency")
         if self.versions and self.current.catalogue != catalogue.catalogue:
@@ -222,13 +171,108 @@ class PlanCatalogue(Aggregate, omit_defaults=True, gc=False):
                 ("catalogue",),
                 f"this ledger was opened with `{self.current.catalogue}`; use another database",
             )
-        version = self.version + 1
+        for plan_id in catalogue.plans.keys() & self.custom.keys():
+            raise InvalidCatalogue(("plans", plan_id), "is the name of a workspace's custom plan")
+        version = self.current_version + 1
         self.record(
             CatalogueVersionPublished(
                 **self.stamp(context, f"catalogue:{version}:{content_sha256}"),
                 version=version,
                 content_sha256=content_sha256,
                 document=msgspec.json.encode(catalogue, order="sorted").decode(),
+                source=source,
             )
         )
         return version
+
+    def change_status(self, plan_id: str, status: PlanStatus, context: Context) -> bool:
+        """Sell a plan, or no more; False if that is how it is already.
+
+        :raises NotFound: the version in force has no such plan.
+        :raises InvalidInput: the default plan, that every new workspace begins with.
+        """
+        if plan_id not in self.current.plans:
+            raise NotFound("plan", plan_id)
+        if self.status_of(plan_id) == status:
+            return False
+        if plan_id == self.current.default_plan and status != "live":
+            raise InvalidInput(("status",), "new workspaces begin with this plan: it stays live")
+        stamp = self.stamp(context, f"plan_status:{self.version + 1}")
+        self.record(PlanStatusChanged(**stamp, plan_id=plan_id, status=status))
+        return True
+
+    def define_custom(
+        self,
+        plan_id: str,
+        workspace_id: str,
+        base: str,
+        overrides: PlanOverrides,
+        quote_ref: str | None,
+        valid_until: datetime | None,
+        context: Context,
+    ) -> Offer:
+        """Quote a plan to one workspace; the same id again is its next version.
+
+        :raises InvalidInput: no such base, or an override that makes no sense.
+        :raises Conflict: the name is taken, by the catalogue or by another workspace's plan.
+        """
+        known = self.custom.get(plan_id)
+        if plan_id in self.current.plans or (known and known.workspace_id != workspace_id):
+            raise Conflict(f"the name {plan_id} is taken by another plan")
+        if base not in self.current.plans or not self.current.plans[base].custom_base:
+            bases = ", ".join(n for n, plan in self.current.plans.items() if plan.custom_base)
+            raise InvalidInput(
+                ("base",), f"is no base for custom plans; these are: {bases or 'none'}"
+            )
+        plan = customised(self.current.plans[base], overrides)
+        for provider in set(plan.oauth) - self.current.oauth_providers.keys():
+            raise InvalidInput(("overrides", "oauth"), f"unknown provider {provider}")
+        if valid_until is not None and valid_until <= self.moment(context):
+            raise InvalidInput(("valid_until",), "is over already")
+        self.record(
+            CustomPlanDefined(
+                **self.stamp(context, f"custom_plan:{self.version + 1}"),
+                plan_id=plan_id,
+                workspace_id=workspace_id,
+                custom_version=len(known.versions) + 1 if known else 1,
+                base_plan=base,
+                base_version=self.current_version,
+                overrides=overrides,
+                plan=plan,
+                quote_ref=quote_ref,
+                valid_until=valid_until,
+            )
+        )
+        return self.find(plan_id, workspace_id)
+
+    def accept_custom(self, plan_id: str, version: int, context: Context) -> bool:
+        """Note that a custom plan's version was taken; False if it is no news, or none of ours."""
+        custom = self.custom.get(plan_id)
+        if custom is None or custom.accepted_version >= version:
+            return False
+        self.record(
+            CustomPlanAccepted(
+                **self.stamp(context, f"custom_plan_accepted:{plan_id}:{version}"),
+                plan_id=plan_id,
+                workspace_id=custom.workspace_id,
+                custom_version=version,
+            )
+        )
+        return True
+
+    def withdraw_custom(self, plan_id: str, workspace_id: str, context: Context) -> Offer:
+        """Take a quote back; who accepted it keeps the plan. Twice is once.
+
+        :raises NotFound: the workspace has no such quote.
+        """
+        if not self.find(plan_id, workspace_id).custom:
+            raise NotFound("custom plan", plan_id)
+        if not self.custom[plan_id].withdrawn:
+            self.record(
+                CustomPlanWithdrawn(
+                    **self.stamp(context, f"custom_plan_withdrawn:{self.version + 1}"),
+                    plan_id=plan_id,
+                    workspace_id=workspace_id,
+                )
+            )
+        return self.find(plan_id, workspace_id)

@@ -143,6 +143,7 @@ class Charging(Spending):
 
         def decide(account: CreditAccount) -> None:
             account.expire_credits(context)
+            account.consider_topup(context)
 
         return await self.book.submit(Command((account_stream(workspace_id),), decide))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from domain.account_facts import (
     AccountFrozen,
@@ -33,8 +33,10 @@ from domain.allowance_facts import (
     CompileOverflowEnabled,
     OverageSettled,
 )
+from domain.ask import Ask
+from domain.bill import Bill, bill_of
 from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned
-from domain.catalogue import Catalogue, Meter
+from domain.catalogue import Catalogue
 from domain.errors import (
     AlreadyVoided,
     ConcurrencyConflict,
@@ -43,14 +45,20 @@ from domain.errors import (
     NotFound,
     OccurredAtOutOfRange,
     UnknownMeter,
-    UnknownModel,
 )
 from domain.facts import Context, Fact
-from domain.funding import Ask, Funding, fund
+from domain.funding import Funding, check_fallback, fund
 from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
 from domain.identity import version_of
-from domain.money import BALANCE_LIMIT, round_half_even
-from domain.price_book import PriceBook, PriceBookVersion, StoredPrice, exact_total
+from domain.money import round_half_even
+from domain.price_book import PriceBook, PriceBookVersion, exact_cost
+from domain.topup_facts import (
+    AutoTopUpConfigured,
+    AutoTopUpResolved,
+    AutoTopUpResumed,
+    AutoTopUpSuspended,
+    AutoTopUpTriggered,
+)
 from domain.usage import Usage
 from domain.wallet import Grant
 
@@ -88,6 +96,11 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         BudgetSet,
         BudgetRemoved,
         BudgetWarned,
+        AutoTopUpConfigured,
+        AutoTopUpTriggered,
+        AutoTopUpResolved,
+        AutoTopUpSuspended,
+        AutoTopUpResumed,
     )
 
     def charge(self, usage: Usage, catalogue: Catalogue, book: PriceBook, context: Context) -> None:
@@ -122,17 +135,17 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         ask = Ask(self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold)
         if strict and self.freezes and hold is None:
             raise ask.frozen()
-        bill = _bill(usage, meter, book, occurred)
-        if bill is None:
-            # The fact stands; `rate` prices it once a price book knows the model.
-            stamp = self.stamp(context, "")
-            self.record(UsageRecorded(**stamp, usage=usage, late=ask.late))
-            return
+        if strict and hold is None and usage.route != "oauth" and not self.api_fallback:
+            check_fallback(ask)
+        # Without a price the fact stands, and what is paid in units is: `rate` debits the rest.
+        bill = bill_of(usage, meter, book, occurred)
         units = meter.units(usage.tokens.input, usage.tokens.output)
         funding = fund(ask, units, bill.total, bill.exact, _went_through_oauth(ask, usage))
         self._post(ask, usage, bill, units, funding, context)
         if self.budgets:
             self.warn_of_budgets(context)
+        if self.auto_topup is not None:
+            self.consider_topup(context)
 
     def _post(
         self, ask: Ask, usage: Usage, bill: Bill, units: int, funding: Funding, context: Context
@@ -176,6 +189,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         hold = self.holds.get(usage.hold_id)
         if hold is None and strict:
             raise HoldClosed(f"{usage.hold_id} was settled, released or has expired")
+        if hold is not None and hold.meter != usage.meter:
+            raise InvalidInput(("meter",), f"the hold is for the meter {hold.meter}")
         return hold
 
     def rate(
@@ -190,6 +205,10 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if entry is None:
             return False
         rated = book.rate(usage.tokens, entry)
+        owed = rated.total
+        if original.draws:  # of units, an allowance paid the rest when it was recorded
+            exact, part = exact_cost(usage.tokens, rated.price)
+            owed = round_half_even(exact * original.unpaid_units, part * original.units)
         self.record(
             UsageRated(
                 **self.stamp(context, f"rating:{usage_id}"),
@@ -200,17 +219,18 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 total=rated.total,
             )
         )
-        if rated.total:
+        if owed:
             self.record(
                 Debited(
                     **self.stamp(context, f"rated_debit:{usage_id}"),
-                    amount=rated.total,
-                    balance_after=self.balance - rated.total,
-                    **Debited.drawn(rated.total, self.wallet.plan_draw(rated.total)),
+                    amount=owed,
+                    balance_after=self.balance - owed,
+                    **Debited.drawn(owed, self.wallet.plan_draw(owed)),
                     price=rated.stored,
                     rates_usage_id=usage_id,
                 )
             )
+            self.consider_topup(context)
         return True
 
     def void(
@@ -253,39 +273,14 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 price=original.price,
                 total=original.rated.total if original.rated else 0,
                 units=original.units,
+                late=original.late,
+                act_recorded_at=original.recorded_at,
                 cycle_id=original.cycle_id,
                 reason=reason,
                 ticket_ref=ticket_ref,
             )
         )
-
-
-class Bill(NamedTuple):
-    """What an act costs: µ, the same before rounding, and the price as the event keeps it."""
-
-    total: int = 0
-    exact: tuple[int, int] = (0, 1)
-    price: StoredPrice | None = None
-
-
-UNPRICED = Bill()
-
-
-def _bill(usage: Usage, meter: Meter, book: PriceBook, occurred: datetime) -> Bill | None:
-    """Rate an act by the book that was in force; None for a recorded one without a price."""
-    if meter.rate is None:
-        return UNPRICED
-    try:
-        price = book.price(usage.llm_model, usage.provider, occurred)
-    except UnknownModel:
-        if usage.mode == "strict":
-            raise
-        return None
-    exact = exact_total(usage.tokens, price)
-    total = round_half_even(*exact)
-    if total > BALANCE_LIMIT:
-        raise InvalidInput(("tokens",), "cost more than any balance can hold")
-    return Bill(total, exact, price)
+        self.consider_topup(context)
 
 
 def _went_through_oauth(ask: Ask, usage: Usage) -> bool:

@@ -11,7 +11,8 @@ from domain.commands import Command, Done, Stream
 from domain.credit_account import CreditAccount
 from domain.errors import NotFound, PaymentRefConflict
 from domain.facts import Context
-from domain.payment import PaymentAttempt, manual_payment_stream
+from domain.payment import manual_payment_stream
+from domain.payment_attempt import PaymentAttempt
 from domain.places import account_stream
 from domain.reading import Reading
 from domain.wallet import Category

@@ -11,3 +11,10 @@ def boundary(anchor: datetime, n: int) -> datetime:
     years, month = divmod(anchor.month - 1 + n, 12)
     year, month = anchor.year + years, month + 1
     return anchor.replace(year=year, month=month, day=min(anchor.day, monthrange(year, month)[1]))
+
+
+def boundary_after(anchor: datetime, moment: datetime) -> datetime:
+    """The first boundary after an instant that is not before the anchor."""
+    n = 12 * (moment.year - anchor.year) + moment.month - anchor.month
+    found = boundary(anchor, n)
+    return found if found > moment else boundary(anchor, n + 1)

@@ -9,7 +9,8 @@ Refusal
 │                     QuotaExceeded, NoPaymentSource, BudgetExhausted
 ├── Conflict ─ UsageConflict, PaymentRefConflict, AlreadyVoided, HoldClosed,
 │                  NotReversible
-└── TryAgain ─ Busy, Unavailable, ConcurrencyConflict, OutcomeUnknown
+└── TryAgain ─ Busy, Unavailable, ConcurrencyConflict, OutcomeUnknown, StripeUnavailable,
+               StripeOutcomeUnknown
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Refusal(Exception):
     """The ledger will not do what was asked, and says which rule forbids it."""
 
     code: ClassVar[str] = "refused"
+    provisional: ClassVar[bool] = False
+    """Whether the same request may be answered otherwise later, without anybody asking anew."""
 
 
 # -- what was asked makes no sense --------------------------------------------------------------
@@ -293,3 +296,17 @@ class OutcomeUnknown(TryAgain):
     """The database went away during the commit; the same event_id finds out what happened."""
 
     code: ClassVar[str] = "outcome_unknown"
+
+
+class StripeUnavailable(TryAgain):
+    """Stripe cannot be asked now, or not at all. Nothing was done there."""
+
+    code: ClassVar[str] = "stripe_unavailable"
+
+    def __str__(self) -> str:
+        return "The payment provider cannot be asked now; send the same request again."
+
+
+class StripeOutcomeUnknown(StripeUnavailable):
+    """Stripe was asked and did not answer: what was asked for may or may not have happened.
+    Whoever asked looks it up; until then it is pending, never failed."""

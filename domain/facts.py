@@ -79,6 +79,11 @@ def aggregate_class(fact: type[Fact]) -> type[Aggregate]:
     return _OWNERS[fact]
 
 
+def kinds() -> tuple[type[Fact], ...]:
+    """Every type of fact that some aggregate folds."""
+    return tuple(_OWNERS)
+
+
 class Aggregate(msgspec.Struct, omit_defaults=True, gc=False):
     """The state of one stream. Subclasses list their facts and keep their state small.
 

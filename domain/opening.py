@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from domain.account_facts import CreditAccountOpened
 from domain.catalogue import Catalogue, PlanCatalogue
@@ -33,7 +34,6 @@ class Opening:
             plans: PlanCatalogue,
         ) -> SubscriptionStarted:
             catalogue = plans.current
-            plan_id = catalogue.default_plan
             workspace.create(workspace_id, name, owner_id, timezone, context)
             account.record(
                 CreditAccountOpened(
@@ -42,12 +42,11 @@ class Opening:
                     currency=catalogue.currency,
                 )
             )
-            started = subscription.start(
-                f"sub_{subscription.id.hex}", plan_id, plans.version, context
-            )
+            plan = (catalogue.default_plan, plans.current_version)
+            started = subscription.start(workspace_id, plan, context)
             put_policy(account, subscription, plans, context)
             grant_allowances(account, subscription, plans, "subscription", context)
-            put_limits(workspace, subscription, plans, context)
+            put_limits(workspace, subscription, plans, "subscription", context)
             start_preferences(account, plans.current, context)
             return started
 
@@ -65,12 +64,17 @@ class Opening:
         )
 
     async def publish_catalogue(
-        self, catalogue: Catalogue, content_sha256: str, context: Context
+        self,
+        catalogue: Catalogue,
+        content_sha256: str,
+        context: Context,
+        source: Literal["file", "admin"] = "file",
     ) -> int:
-        """Put a catalogue in force; answers its version."""
+        """Put a catalogue in force, unless it is; answers the version in force. ``source`` as
+        `PlanCatalogue.publish`."""
 
         def decide(plans: PlanCatalogue) -> int:
-            return plans.publish(catalogue, content_sha256, context)
+            return plans.publish(catalogue, content_sha256, context, source)
 
         return int((await self.book.submit(Command((PLANS,), decide))).answer)
 

@@ -1,31 +1,26 @@
-"""What a subscription means for its account and workspace, and how one cycle becomes the next.
+"""What a subscription means for its account and workspace.
 
 Each function records on aggregates that are saved together: the contract never says one thing
-and the permission to spend another.
+and the permission to spend another. How one cycle becomes the next is in `domain/cycle_close.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Literal
 
 from domain.account_facts import SpendPolicySet
-from domain.allowance_facts import (
-    AllowanceClosed,
-    AllowanceGranted,
-    ApiFallbackSet,
-    CompileOverflowEnabled,
-    OverageSettled,
-)
+from domain.allowance_facts import AllowanceGranted, ApiFallbackSet, CompileOverflowEnabled
+from domain.bots import Why, enforce_limits
 from domain.catalogue import Catalogue, Plan, PlanCatalogue
 from domain.credit_account import CreditAccount
 from domain.facts import Context
-from domain.money import MINOR, round_half_even
-from domain.subscription import CycleClosed, CycleOpened, OverageDisabled, OverageLine, Subscription
-from domain.workspace import LimitsChanged, Workspace
+from domain.money import round_half_even
+from domain.subscription import OverageDisabled, Subscription
+from domain.workspace import Workspace
 
-Trigger = Literal["timer", "webhook", "inline"]
-CYCLES_AT_ONCE = 240
-"""Cycles that may be caught up in one save: twenty years of silence."""
+SECOND = timedelta(seconds=1)
 
 
 def plan_of(subscription: Subscription, plans: PlanCatalogue) -> Plan:
@@ -86,16 +81,31 @@ def grant_allowances(
         if why == "cycle" and terms.reset != "cycle":
             continue
         cause = f"allowance:{bucket}:{subscription.cycle_id}:{account.version + 1}"
+        units = terms.units
+        if why == "upgrade" and plans.current.allowance_on_upgrade == "prorate":
+            units = _prorated(account, subscription, bucket, units, context)
         account.record(
             AllowanceGranted(
                 **account.stamp(context, cause),
                 bucket=bucket,
-                units=terms.units,
+                units=units,
                 cycle_id=_bucket_cycle(account, bucket, terms.reset, subscription),
                 reset=terms.reset,
                 why=why,
             )
         )
+
+
+def _prorated(
+    account: CreditAccount, subscription: Subscription, bucket: str, units: int, context: Context
+) -> int:
+    """The old grant and the part of the difference that the rest of the cycle is worth."""
+    before = account.buckets.get(bucket)
+    start, end = subscription.period_start, subscription.period_end
+    if before is None or before.reset != "cycle" or units <= before.granted or not (start and end):
+        return units
+    left, whole = (end - account.moment(context)) // SECOND, (end - start) // SECOND
+    return before.granted + round_half_even((units - before.granted) * max(left, 0), whole)
 
 
 def _bucket_cycle(
@@ -109,18 +119,24 @@ def _bucket_cycle(
 
 
 def put_limits(
-    workspace: Workspace, subscription: Subscription, plans: PlanCatalogue, context: Context
+    workspace: Workspace,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    why: Why,
+    context: Context,
+    keep_bot_ids: Sequence[str] = (),
 ) -> None:
-    """Copy what the plan lets the workspace run."""
+    """Copy what the plan lets the workspace run, and pause or resume bots by it."""
     plan = plan_of(subscription, plans)
-    workspace.record(
-        LimitsChanged(
-            **workspace.stamp(context, f"limits:{workspace.version + 1}"),
-            plan_id=subscription.plan_id,
-            plan_version=subscription.plan_version,
-            limits=plan.limits,
-            entitlements=plan.entitlements,
-        )
+    enforce_limits(
+        workspace,
+        subscription.plan_id,
+        subscription.plan_version,
+        plan.limits,
+        plan.entitlements,
+        keep_bot_ids,
+        why,
+        context,
     )
 
 
@@ -135,120 +151,25 @@ def start_preferences(account: CreditAccount, catalogue: Catalogue, context: Con
         account.record(ApiFallbackSet(**stamp, enabled=False))
 
 
-def roll_over(
-    account: CreditAccount,
-    subscription: Subscription,
-    plans: PlanCatalogue,
-    trigger: Trigger,
-    context: Context,
-) -> int:
-    """Close every cycle that is over and open the next; returns how many were closed."""
-    now, closed = account.moment(context), 0
-    while (
-        subscription.period_end is not None
-        and now >= subscription.period_end
-        and closed < CYCLES_AT_ONCE
-    ):
-        _close(account, subscription, plans, context)
-        _open_next(account, subscription, plans, trigger, context)
-        closed += 1
-    return closed
-
-
-def _close(
-    account: CreditAccount, subscription: Subscription, plans: PlanCatalogue, context: Context
-) -> None:
-    cycle_id = subscription.cycle_id
-    start, end = subscription.period_start, subscription.period_end
-    assert start is not None
-    assert end is not None
-    statement = f"stmt_{cycle_id}"
-    lines = [
-        OverageLine(
-            bucket,
-            subscription.plan_id,
-            subscription.plan_version,
-            amount // units if units else 0,  # voids may leave money at another unit price
-            units,
-            amount,
-            round_half_even(amount, MINOR),
-        )
-        for bucket, (units, amount) in sorted(account.overage.items())
-        if units or amount
-    ]
-    subscription.record(
-        CycleClosed(
-            **subscription.stamp(context, f"cycle_closed:{cycle_id}"),
-            cycle_id=cycle_id,
-            period_start=start,
-            period_end=end,
-            statement_id=statement,
-            overage=tuple(lines),
-        )
-    )
-    for line in lines:
-        account.record(
-            OverageSettled(
-                **account.stamp(context, f"overage_settled:{line.bucket}:{cycle_id}"),
-                bucket=line.bucket,
-                cycle_id=cycle_id,
-                units=line.units,
-                amount=line.amount,
-                statement_id=statement,
-            )
-        )
-    for name, bucket in account.buckets.items():
-        if bucket.reset == "cycle" and bucket.cycle_id == cycle_id:
-            account.record(
-                AllowanceClosed(
-                    **account.stamp(context, f"allowance_closed:{name}:{cycle_id}"),
-                    bucket=name,
-                    cycle_id=cycle_id,
-                    granted=bucket.granted,
-                    used=bucket.used,
-                    unused=max(bucket.granted - bucket.used, 0),
-                    period_start=start,
-                    period_end=end,
-                    keep_days=plans.current.max_backdate_days,
-                )
-            )
-
-
-def _open_next(
-    account: CreditAccount,
-    subscription: Subscription,
-    plans: PlanCatalogue,
-    trigger: Trigger,
-    context: Context,
-) -> None:
-    start, end = subscription.next_cycle()
-    cycle_id = f"{subscription.subscription_id}:{start.isoformat()}"
-    subscription.record(
-        CycleOpened(
-            **subscription.stamp(context, f"cycle:{cycle_id}"),
-            cycle_id=cycle_id,
-            period_start=start,
-            period_end=end,
-            plan_id=subscription.plan_id,
-            plan_version=subscription.plan_version,
-            trigger=trigger,
-        )
-    )
-    put_policy(account, subscription, plans, context)
-    grant_allowances(account, subscription, plans, "cycle", context)
-
-
 def drop_overage(
-    account: CreditAccount, subscription: Subscription, plans: PlanCatalogue, context: Context
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    context: Context,
+    *,
+    always: bool = False,
 ) -> None:
-    """A plan without an overage rate ends the agreement to it."""
-    if subscription.overage_enabled and plan_of(subscription, plans).overage_unit_price is None:
-        for bucket in account.buckets:
-            subscription.record(
-                OverageDisabled(
-                    **subscription.stamp(context, f"overage_off:{subscription.version + 1}"),
-                    bucket=bucket,
-                    cycle_id=subscription.cycle_id,
-                    reason="plan_lost_it",
-                )
+    """A plan without an overage rate ends the agreement to it; another contract ``always``."""
+    if not subscription.overage_enabled:
+        return
+    if plan_of(subscription, plans).overage_unit_price is not None and not always:
+        return
+    for bucket in account.buckets:
+        subscription.record(
+            OverageDisabled(
+                **subscription.stamp(context, f"overage_off:{subscription.version + 1}"),
+                bucket=bucket,
+                cycle_id=subscription.cycle_id,
+                reason="plan_lost_it",
             )
+        )

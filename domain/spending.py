@@ -1,4 +1,4 @@
-"""Use cases around spending: holds, overage, overflow, budgets, links, plans and cycles."""
+"""Use cases around spending: holds, overflow, budgets and links."""
 
 from __future__ import annotations
 
@@ -9,45 +9,22 @@ from typing import Any, Literal
 from domain.account_holds import BillingSource
 from domain.budget import On
 from domain.catalogue import PlanCatalogue
-from domain.commands import Book, Command, Done, Stream
+from domain.commands import Command, Done
+from domain.contracting import Contracting, contract_streams, known
 from domain.credit_account import CreditAccount
-from domain.errors import InvalidInput, NotFound, OAuthNotAvailable, OverageNotAvailable
+from domain.errors import OAuthNotAvailable
 from domain.facts import Context
 from domain.hold_facts import Labels, Release
 from domain.places import PLANS, RATING, account_stream
-from domain.policy import (
-    Trigger,
-    drop_overage,
-    grant_allowances,
-    plan_of,
-    put_limits,
-    put_policy,
-    roll_over,
-)
+from domain.policy import plan_of, put_policy
 from domain.price_book import PriceBook
-from domain.subscription import (
-    OverageDisabled,
-    OverageEnabled,
-    PlanChanged,
-    Subscription,
-    subscription_stream,
-)
+from domain.subscription import Subscription
 from domain.usage import Tokens
-from domain.workspace import OAuthConnected, OAuthDisconnected, Workspace, workspace_stream
+from domain.workspace import OAuthConnected, OAuthDisconnected, Workspace
 
 
-def _contract(workspace_id: str) -> tuple[Stream, Stream, Stream]:
-    return (
-        account_stream(workspace_id),
-        Stream(Subscription, subscription_stream(workspace_id)),
-        Stream(Workspace, workspace_stream(workspace_id)),
-    )
-
-
-class Spending:
+class Spending(Contracting):
     """What decides whether a call may run, and what the customer agreed to."""
-
-    book: Book
 
     # Holds.
 
@@ -111,22 +88,6 @@ class Spending:
 
     # Cycles.
 
-    async def roll_over(
-        self, workspace_id: str, context: Context, trigger: Trigger = "inline"
-    ) -> Done:
-        """Close the cycles that are over; a no-op when none is. Answers how many were."""
-
-        def decide(
-            account: CreditAccount,
-            subscription: Subscription,
-            workspace: Workspace,
-            plans: PlanCatalogue,
-        ) -> int:
-            known(account, workspace_id)
-            return roll_over(account, subscription, plans, trigger, context)
-
-        return await self.book.submit(Command(_contract(workspace_id), decide, None, (PLANS,)))
-
     async def in_cycle(self, workspace_id: str, context: Context, command: Command) -> Done:
         """Run a command in the cycle that runs now: if one is over, it is closed first."""
         try:
@@ -136,71 +97,6 @@ class Spending:
             return await self.book.submit(command)
 
     # What the customer switches.
-
-    async def set_overage(self, workspace_id: str, enabled: bool, context: Context) -> Done:
-        """Agree to overage, or end the agreement; answers whether anything changed.
-
-        :raises OverageNotAvailable: the plan has no overage rate.
-        """
-
-        def change(
-            account: CreditAccount, subscription: Subscription, plans: PlanCatalogue
-        ) -> bool:
-            plan = plan_of(subscription, plans)
-            price = plan.overage_unit_price
-            if price is None:
-                if enabled:
-                    raise OverageNotAvailable(f"The plan {subscription.plan_id} has no overage.")
-                return False
-            if enabled == subscription.overage_enabled:
-                return False
-            for bucket in plan.buckets:
-                cause = f"overage:{bucket}:{subscription.version + 1}"
-                stamp = subscription.stamp(context, cause)
-                cycle_id = subscription.cycle_id
-                subscription.record(
-                    OverageEnabled(**stamp, bucket=bucket, unit_price=price, cycle_id=cycle_id)
-                    if enabled
-                    else OverageDisabled(**stamp, bucket=bucket, cycle_id=cycle_id, reason="user")
-                )
-            put_policy(account, subscription, plans, context)
-            return True
-
-        return await self._change_contract(workspace_id, context, change)
-
-    async def set_plan(self, workspace_id: str, plan_id: str, context: Context) -> Done:
-        """Put another plan in force now, for administrators; the cycle goes on, what was used
-        stays used. Answers whether anything changed.
-
-        :raises InvalidInput: the catalogue has no such plan.
-        """
-
-        def change(
-            account: CreditAccount, subscription: Subscription, plans: PlanCatalogue
-        ) -> bool:
-            catalogue = plans.current
-            if plan_id not in catalogue.plans:
-                raise InvalidInput(("plan",), f"the catalogue has no plan {plan_id}")
-            if plan_id == subscription.plan_id:
-                return False
-            before = plan_of(subscription, plans)
-            up = catalogue.plans[plan_id].price_minor >= before.price_minor
-            subscription.record(
-                PlanChanged(
-                    **subscription.stamp(context, f"plan:{subscription.version + 1}"),
-                    from_plan=subscription.plan_id,
-                    to_plan=plan_id,
-                    to_version=plans.version,
-                    direction="upgrade" if up else "downgrade",
-                    effective_at=subscription.moment(context),
-                )
-            )
-            drop_overage(account, subscription, plans, context)
-            put_policy(account, subscription, plans, context)
-            grant_allowances(account, subscription, plans, "upgrade", context)
-            return True
-
-        return await self._change_contract(workspace_id, context, change, limits=True)
 
     async def connect_oauth(
         self, workspace_id: str, provider: str, connection_id: str, context: Context
@@ -233,7 +129,9 @@ class Spending:
             put_policy(account, subscription, plans, context, oauth=links)
             return True
 
-        return await self.book.submit(Command(_contract(workspace_id), decide, None, (PLANS,)))
+        return await self.book.submit(
+            Command(contract_streams(workspace_id), decide, None, (PLANS,))
+        )
 
     async def disconnect_oauth(
         self, workspace_id: str, provider: str, reason: Literal["user", "revoked"], context: Context
@@ -264,7 +162,9 @@ class Spending:
             put_policy(account, subscription, plans, context, oauth=links)
             return True
 
-        return await self.book.submit(Command(_contract(workspace_id), decide, None, (PLANS,)))
+        return await self.book.submit(
+            Command(contract_streams(workspace_id), decide, None, (PLANS,))
+        )
 
     async def set_overflow(self, workspace_id: str, enabled: bool, context: Context) -> Done:
         """Let compilation past the quota be paid from the wallet, or not."""
@@ -308,40 +208,9 @@ class Spending:
 
         return await self.book.submit(Command((account_stream(workspace_id),), decide))
 
-    async def _change_contract(
-        self,
-        workspace_id: str,
-        context: Context,
-        change: Callable[[CreditAccount, Subscription, PlanCatalogue], bool],
-        *,
-        limits: bool = False,
-    ) -> Done:
-        """Change subscription and account together, in the cycle that runs now."""
-
-        def decide(
-            account: CreditAccount,
-            subscription: Subscription,
-            workspace: Workspace,
-            plans: PlanCatalogue,
-        ) -> bool:
-            known(account, workspace_id)
-            roll_over(account, subscription, plans, "inline", context)
-            changed = change(account, subscription, plans)
-            if changed and limits:
-                put_limits(workspace, subscription, plans, context)
-            return changed
-
-        return await self.book.submit(Command(_contract(workspace_id), decide, None, (PLANS,)))
-
 
 class CycleIsOver(Exception):
     """The account's cycle has to be closed before anything is decided in it."""
-
-
-def known(account: CreditAccount, workspace_id: str) -> None:
-    """Refuse for a workspace that was never opened."""
-    if not account.version:
-        raise NotFound("workspace", workspace_id)
 
 
 def rolled(account: CreditAccount, context: Context) -> None:

@@ -21,6 +21,8 @@ from domain.account_facts import (
     UsageVoided,
 )
 from domain.identity import account_id
+from domain.workspace import workspace_stream
+from domain.workspace_facts import PaymentMethodRemoved, PaymentMethodSaved
 from projections.read_model import Changes, Posted, ReadModel, UnknownAccount
 
 TABLE = """
@@ -37,12 +39,14 @@ CREATE TABLE IF NOT EXISTS {table} (
     reversed bigint NOT NULL DEFAULT 0, -- less what was reinstated
     expired bigint NOT NULL DEFAULT 0,
     voided bigint NOT NULL DEFAULT 0,
-    last_position bigint NOT NULL
+    last_position bigint NOT NULL,
+    workspace_stream uuid NOT NULL UNIQUE,
+    has_payment_method boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 60)
 """
 OPEN = """
-    INSERT INTO {balances} (stream, workspace_id, currency, last_position)
-    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::bigint[])
+    INSERT INTO {balances} (stream, workspace_id, currency, last_position, workspace_stream)
+    SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::bigint[], %b::uuid[])
 """
 MOVE = """
     UPDATE {balances} now SET
@@ -69,6 +73,7 @@ UNFREEZE = """
         freeze_reasons = array_remove(freeze_reasons, %b::text)
     WHERE stream = %b
 """
+SAVE_CARD = "UPDATE {balances} SET has_payment_method = %b WHERE workspace_stream = %b"
 CREDITED, DEBITED, REVERSED, EXPIRED, VOIDED, PLAN, POSITION = range(7)
 
 
@@ -87,25 +92,32 @@ class Balances(ReadModel):
         CreditsReinstated,
         AccountFrozen,
         AccountUnfrozen,
+        PaymentMethodSaved,
+        PaymentMethodRemoved,
     )
     tables = {"balances": TABLE}
 
     def __init__(self, suffix: str = "") -> None:
         super().__init__(suffix)
-        self._open, self._move, self._freeze, self._unfreeze = map(
-            self.sql, (OPEN, MOVE, FREEZE, UNFREEZE)
+        self._open, self._move, self._freeze, self._unfreeze, self._save_card = map(
+            self.sql, (OPEN, MOVE, FREEZE, UNFREEZE, SAVE_CARD)
         )
 
     def nothing(self) -> Changes:
-        """Accounts opened, what moved by stream, freezes and their ends in order."""
-        return [], {}, []
+        """Accounts opened, what moved by stream, freezes and their ends in order, and which
+        workspaces have a card."""
+        return [], {}, [], {}
 
     def fold(self, events: Sequence[Posted], changes: Changes) -> None:
         """Sums of what moved; every freeze by itself."""
-        opened, moves, freezes = changes
+        opened, moves, freezes, cards = changes
         for position, stream, _, fact in events:
             if type(fact) is CreditAccountOpened:
-                opened.append((stream, fact.workspace_id, fact.currency, position))
+                workspace = workspace_stream(fact.workspace_id)
+                opened.append((stream, fact.workspace_id, fact.currency, position, workspace))
+                continue
+            if type(fact) is PaymentMethodSaved or type(fact) is PaymentMethodRemoved:
+                cards[stream] = type(fact) is PaymentMethodSaved
                 continue
             row = moves.get(stream.int)
             if row is None:
@@ -124,7 +136,7 @@ class Balances(ReadModel):
 
         :raises UnknownAccount: an account moves that was never opened.
         """
-        opened, moves, freezes = changes
+        opened, moves, freezes, cards = changes
         if opened:
             columns = [list(column) for column in zip(*sorted(opened), strict=True)]
             connection.execute(self._open, columns, prepare=True)
@@ -140,6 +152,8 @@ class Balances(ReadModel):
                 connection.execute(self._freeze, (name, stream))
             else:
                 connection.execute(self._unfreeze, (name, name, stream))
+        for workspace in sorted(cards):
+            connection.execute(self._save_card, (cards[workspace], workspace))
 
 
 def _move(row: list[Any], fact: object) -> None:
@@ -173,6 +187,7 @@ class Balance(NamedTuple):
     expired: int
     voided: int
     last_position: int
+    has_payment_method: bool
 
 
 SELECT = f"SELECT {', '.join(Balance._fields)} FROM balances"  # noqa: S608

@@ -1,5 +1,5 @@
-"""Compare: every balance and every usage total, folded anew from all events, against the read
-models. An empty list is the pass condition."""
+"""Compare: every balance, usage total, invoice and payment, folded anew from all events, against
+the read models. An empty list is the pass condition."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from psycopg import Connection
 from domain.codec import decode_fact
 from domain.facts import Fact
 from projections.account_check import AccountCheck
+from projections.money_check import InvoiceCheck, PaymentCheck
 from projections.usage_check import HourlyCheck, ItemsCheck
 
 CHUNK = 20_000
-TABLES = "positions, balances, usage_events, usage_hourly, usage_labels"
+TABLES = (
+    "positions, balances, usage_events, usage_hourly, usage_labels, invoices, invoice_lines,"
+    " payments"
+)
 EVENTS = """
     SELECT notification_id, originator_id, originator_version, topic, state, kind, cause, amount,
            balance_after
@@ -61,6 +65,8 @@ def compare(connection: Connection[Any], progress: Progress | None = None) -> li
             (accounts, stands.get("balances", 0)),
             (HourlyCheck(), stands.get("usage_hourly", 0)),
             (ItemsCheck(), stands.get("usage_events", 0)),
+            (InvoiceCheck(), stands.get("invoices", 0)),
+            (PaymentCheck(), stands.get("payments", 0)),
         )
         upto = max(cut for _, cut in checks)
         differences: list[Difference] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,9 +12,16 @@ from typing import Any
 import msgspec
 import yaml
 
-from domain.catalogue import Catalogue, Meter, OAuthTerms, Plan, PriceTerms, read_catalogue
+from domain.catalogue_document import (
+    Catalogue,
+    Meter,
+    OAuthTerms,
+    PriceTerms,
+    read_catalogue,
+)
 from domain.errors import InvalidCatalogue
 from domain.money import parse_usd
+from domain.plan import BucketTerms, Plan
 from domain.price_book import PriceEntry
 
 FOLDER = Path(__file__).parent
@@ -22,6 +30,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "plans": Plan,
     "oauth_providers": OAuthTerms,
 }
+UNKNOWN = re.compile(r"unknown field `(.+)`")
 PROVIDERS = {
     "gpt-": "openai",
     "chatgpt-": "openai",
@@ -148,18 +157,39 @@ _Strict.yaml_implicit_resolvers = {
 
 def _narrowed(document: Any, wrong: InvalidCatalogue) -> tuple[tuple[str | int, ...], str]:
     """The whole path: msgspec's leaves out which key of a mapping it was in."""
-    for section, kind in SECTIONS.items():
-        if not wrong.loc or wrong.loc[0] != section or not isinstance(document, dict):
-            continue
-        entries = document.get(section)
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            try:
-                msgspec.convert(entry, kind, strict=True)
-            except msgspec.ValidationError as error:
-                message, _, path = str(error).partition(" - at `$")
-                rest = (part for part in path.rstrip("`").replace("[...]", "").split(".") if part)
-                return (section, name, *rest), message
-    return wrong.loc, wrong.message
+    loc, message = wrong.loc, wrong.message
+    if loc and isinstance(document, dict) and loc[0] in SECTIONS:
+        section = str(loc[0])
+        found = _first_wrong(document.get(section), SECTIONS[section])
+        if found is not None:
+            loc, message = (section, *found[0]), found[1]
+            within = _at(document, loc[:2])
+            if loc[2:3] == ("buckets",) and isinstance(within, dict):
+                found = _first_wrong(within.get("buckets"), BucketTerms)
+                if found is not None:
+                    loc, message = (*loc[:3], *found[0]), found[1]
+    unknown = UNKNOWN.search(message)
+    return (loc, message) if unknown is None else ((*loc, unknown[1]), "there is no such field")
+
+
+def _first_wrong(
+    entries: Any, kind: type[msgspec.Struct]
+) -> tuple[tuple[str | int, ...], str] | None:
+    """The first entry of a mapping that is not of the kind, the path within, and what is wrong."""
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        try:
+            msgspec.convert(entry, kind, strict=True)
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `$")
+            rest = (part for part in path.rstrip("`").replace("[...]", "").split(".") if part)
+            return (name, *rest), message
+    return None
+
+
+def _at(document: Any, loc: tuple[str | int, ...]) -> Any:
+    for part in loc:
+        document = document.get(part) if isinstance(document, dict) else None
+    return document
 
 
 def _line(node: yaml.Node | None, loc: tuple[str | int, ...]) -> int:

@@ -1,1 +1,1 @@
-"""Stripe: the client, the contract held against its own types, and a sandbox that speaks like it."""
+"""Stripe: the client, the contract held against its own types, a sandbox that speaks like it."""

@@ -25,10 +25,14 @@ from domain.facts import Context, Fact
 from domain.hold_facts import HoldPlaced, Labels, Release
 from domain.identity import account_id, usage_id
 from domain.ledger import Ledger
+from domain.plan_changing import Confirmed, Quoted
+from domain.subscribing import price_of
 from domain.subscription import Subscription, subscription_stream
 from domain.usage import Tokens, Usage
+from domain.workspace import Workspace, workspace_stream
 from tests.domain.given import LONG_AGO, NOW, chat, entries
 from tests.domain.memory import MemoryBook, run
+from tests.domain.scripted_contracts import SUB, Scripted
 
 WORKSPACE = "acme"
 ACCOUNT = account_id(WORKSPACE)
@@ -64,6 +68,7 @@ class Tenant:
         self.ledger = Ledger(self.book)
         self.catalogue = sells if isinstance(sells, Catalogue) else catalogue(sells, **changes)
         self._ids = 0
+        self.stripe = Scripted()
         run(self.ledger.publish_catalogue(self.catalogue, "v1", Context(LONG_AGO)))
         priced = (LONG_AGO, "usd", markup_bps, entries(), "v1", Context(LONG_AGO))
         run(self.ledger.publish_prices(*priced))
@@ -91,6 +96,13 @@ class Tenant:
         subscription = self.book.states[subscription_stream(WORKSPACE)]
         assert isinstance(subscription, Subscription)
         return subscription
+
+    @property
+    def workspace(self) -> Workspace:
+        """As committed."""
+        workspace = self.book.states[workspace_stream(WORKSPACE)]
+        assert isinstance(workspace, Workspace)
+        return workspace
 
     @property
     def accrued(self) -> tuple[int, int]:
@@ -247,6 +259,38 @@ class Tenant:
         """Cap the spending."""
         return self.ask(self.ledger.set_budget, id, on, value, limit, per, hard)
 
+    # What a customer does with a card, and what Stripe says.
+
+    def subscribe(self, plan: str) -> None:
+        """A page for a plan was paid."""
+        plans = run(self.ledger.plans())
+        price = price_of(plans.find(plan, WORKSPACE), plans)
+        remote = self.stripe.start(WORKSPACE, price, self.now)
+        assert run(self.ledger.activate(remote, price.amount, self.context)) == "applied"
+
+    def preview(self, plan: str, *keep: str) -> Quoted:
+        """Quote a change of plan."""
+        id = self.new_id()
+        asked = self.ledger.preview_plan(self.stripe, WORKSPACE, plan, keep, id, self.context)
+        return run(asked)
+
+    def confirm(self, quoted: Quoted) -> Confirmed:
+        """Do what was quoted."""
+        id = quoted.quote.preview_id
+        return run(self.ledger.confirm_plan(self.stripe, WORKSPACE, id, self.context))
+
+    def sync(self) -> None:
+        """Stripe says that something about the subscription is different."""
+        run(self.ledger.sync_subscription(self.stripe, SUB, self.context))
+
+    def cancel(self) -> datetime:
+        """End the subscription with its period."""
+        return run(self.ledger.cancel(self.stripe, WORKSPACE, self.context))
+
+    def bill(self) -> list[str]:
+        """Put overage on invoices; the cycles that are billed now."""
+        return run(self.ledger.bill_overage(self.stripe, WORKSPACE, self.context))
+
     def roll_over(self) -> Done:
         """What a timer asks."""
         return self.ask(self.ledger.roll_over)
@@ -255,3 +299,10 @@ class Tenant:
 def drawn(act: Debited | UsageRecorded) -> dict[str, tuple[int, int]]:
     """Who paid for an act: (units, µ) by source."""
     return {draw.source: (draw.units, draw.amount) for draw in act.draws}
+
+
+def subscriber(plan: str = "starter", **changes: Any) -> Tenant:
+    """A tenant of `flarex` that subscribed with a card at the clock's start: its cycle is June."""
+    made = Tenant("flarex", **changes)
+    made.subscribe(plan)
+    return made

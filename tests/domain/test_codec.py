@@ -91,8 +91,12 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.tuples(*(values(item) for item in items))
         case msgspec.inspect.IntType(ge=low, le=high):
             return st.integers(-(2**53) if low is None else low, 2**53 if high is None else high)
+        case msgspec.inspect.StrType(pattern=str(pattern)):
+            return st.from_regex(pattern, fullmatch=True)
         case msgspec.inspect.StrType(min_length=low):
             return texts if not low else labels
+        case msgspec.inspect.DecimalType():
+            return st.decimals(0, 10**6, places=6)
         case msgspec.inspect.BoolType():
             return st.booleans()
         case msgspec.inspect.NoneType():

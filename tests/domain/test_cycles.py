@@ -11,9 +11,9 @@ from domain.account_facts import SpendPolicySet
 from domain.allowance_facts import AllowanceClosed, AllowanceGranted, OverageSettled
 from domain.catalogue import PlanCatalogue
 from domain.cycle import boundary
+from domain.cycle_close import roll_over
 from domain.errors import CreditsExhausted, QuotaExceeded
 from domain.places import PLANS
-from domain.policy import roll_over
 from domain.subscription import CycleClosed, CycleOpened
 from tests.domain.given import NOW
 from tests.domain.tenant import Tenant, catalogue, drawn, shipped
@@ -208,9 +208,10 @@ def test_twenty_years_of_silence_are_caught_up_in_one_save() -> None:
     tenant = starter()
     tenant.to(boundary(NOW, 240))
     account, subscription = tenant.account.clone(), tenant.subscription.clone()
+    workspace = tenant.workspace.clone()
     plans = tenant.book.states[PLANS.id]
     assert isinstance(plans, PlanCatalogue)
 
-    assert roll_over(account, subscription, plans, "timer", tenant.context) == 240
+    assert roll_over(account, subscription, workspace, plans, "timer", tenant.context) == 240
     assert subscription.period_start == boundary(NOW, 240)
     assert len([e for e in account.collect_events() if isinstance(e.fact, SpendPolicySet)]) == 240

@@ -115,6 +115,8 @@ async def everything(ledger: Ledger, name: str = "acme") -> None:
     await ledger.charge(name, call("after expiry"), at(hours=2))
     later = NOW + timedelta(days=30)
     await ledger.grant(name, USD, "later", at(hours=2), expires_at=later)
+    await ledger.create_bot(name, "bot_1", "Support", at(hours=2))
+    await ledger.pause_bot(name, "bot_1", at(hours=2))
 
 
 async def hours_of_calls(

@@ -13,6 +13,7 @@ from adapters.stripe.sandbox.checkout_payment import (
 from adapters.stripe.sandbox.errors import invalid
 from adapters.stripe.sandbox.pages import ask
 from adapters.stripe.sandbox.route import Books, Json, StripeError, due
+from adapters.stripe.sandbox.subscription_state import ENDED
 
 SETTLES_AFTER_S = 3 * 24 * 3600
 """How long a delayed payment takes if nobody settles it before."""
@@ -49,6 +50,9 @@ def settle(books: Books, session: Json, *, ok: bool) -> None:
         raise invalid("This session has no payment that has still to settle.")
     order["settles"] = None
     books.put(order)
+    if session["mode"] == "subscription":
+        # What is over by now takes no money any more.
+        ok = ok and books.get("subscription", order["subscription"])["status"] not in ENDED
     with_card = SAVED_CARD if ok else FAILING_CARD
     if session["mode"] == "payment":
         _settle_intent(books, order, with_card)
@@ -89,6 +93,8 @@ def _settle_invoice(books: Books, order: Json, card: str) -> None:
     wanted = {"customer": order["customer"]}
     method = ask(books, "POST", "/v1/payment_methods/{id}/attach", wanted, id=card)["id"]
     subscription = books.get("subscription", order["subscription"])
+    if subscription["status"] in ENDED:
+        return
     where = {"id": subscription["id"]}
     ask(books, "POST", "/v1/subscriptions/{id}", {"default_payment_method": method}, **where)
     pay_invoice(books, subscription, method)

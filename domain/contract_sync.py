@@ -1,0 +1,153 @@
+"""What Stripe says of a subscription, compared with ours: the difference is what happened.
+
+Deliveries come late, twice and in any order, so none is taken at its word: the subscription is
+fetched as it is now, and only that decides. If ours changed while we fetched, we look again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.activation import activate, renewed_after_end
+from domain.catalogue import PlanCatalogue
+from domain.commands import Stream
+from domain.contract_errors import AlreadySubscribed
+from domain.credit_account import CreditAccount
+from domain.errors import ConcurrencyConflict
+from domain.facts import Context
+from domain.plan_changing import PlanChanging
+from domain.plan_processor import Contracts, RemoteSubscription
+from domain.remote_change import OVER, follow
+from domain.subscription import Subscription, subscription_stream
+from domain.subscription_facts import StripeSubscriptionSynced
+from domain.workspace import Workspace
+
+Disposition = Literal["applied", "ignored", "deferred"]
+"""As `api.stripe.till.Disposition`: carried out; nothing to us; about something unknown yet."""
+
+ATTEMPTS_MAX = 4
+UNPAID = ("incomplete", *OVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """How a subscription at Stripe stands to our contract."""
+
+    disposition: Disposition
+    subscription: Subscription | None = None
+    remote: RemoteSubscription | None = None
+
+
+class ContractSync(PlanChanging):
+    """How the contract follows Stripe."""
+
+    async def sync_subscription(
+        self, contracts: Contracts, stripe_id: str, context: Context, *, paid: bool = False
+    ) -> Synced:
+        """Bring our contract to where Stripe's subscription is now.
+
+        One that we do not know is `deferred` if it runs (its checkout is on its way), else
+        `ignored`. One whose page was completed before its money came is put in force when an
+        invoice of it is ``paid``, and `deferred` until then."""
+        for _ in range(ATTEMPTS_MAX):
+            remote = await contracts.subscription(stripe_id)
+            if remote is None or remote.workspace_id is None:
+                return Synced("deferred" if remote is None else "ignored", None, remote)
+            workspace_id = remote.workspace_id
+            before = await self.known_subscription(workspace_id)
+            if before is None:
+                return Synced("ignored", None, remote)
+            if not before.is_known(stripe_id):
+                if paid and stripe_id in before.announced and remote.is_live:
+                    if await self.activate(remote, 0, context) == "deferred":
+                        return Synced("deferred", before, remote)
+                    continue
+                unpaid = remote.status in UNPAID
+                return Synced("ignored" if unpaid else "deferred", before, remote)
+            if before.stripe_id != stripe_id:
+                if not renewed_after_end(before, remote):
+                    return Synced("applied", before, remote)  # it ended, and we know
+                await self.activate(remote, 0, context)
+                continue
+            # Only now: nothing that was fetched may be older than what it is compared with.
+            remote = await contracts.subscription(stripe_id)
+            assert remote is not None
+            after = await self._compare(workspace_id, remote, before.terms, context)
+            if after is not None:
+                return Synced("applied", after, remote)
+        raise ConcurrencyConflict()
+
+    async def activate(
+        self, remote: RemoteSubscription, received: int, context: Context
+    ) -> Disposition:
+        """A subscription was paid for: put its plan in force, once. ``received``: minor units.
+
+        `deferred` where another one is in force: nobody may pay twice unnoticed.
+        """
+        if remote.workspace_id is None or remote.plan is None:
+            return "ignored"
+
+        def decide(
+            account: CreditAccount,
+            subscription: Subscription,
+            workspace: Workspace,
+            plans: PlanCatalogue,
+        ) -> bool:
+            return activate(account, subscription, workspace, plans, remote, received, context)
+
+        try:
+            await self.change_contract(remote.workspace_id, context, decide, "webhook")
+        except AlreadySubscribed:
+            return "deferred"
+        return "applied"
+
+    async def announce(self, remote: RemoteSubscription, context: Context) -> None:
+        """A page was completed, but its money is under way: remember the subscription."""
+        assert remote.workspace_id is not None
+
+        def decide(_: CreditAccount, subscription: Subscription, *__: object) -> None:
+            if subscription.is_known(remote.id) or remote.id in subscription.announced:
+                return
+            subscription.record(
+                StripeSubscriptionSynced(
+                    **subscription.stamp(context, f"announced:{remote.id}"),
+                    stripe_subscription_id=remote.id,
+                    status=remote.status,
+                    period_start=remote.period_start,
+                    period_end=remote.period_end,
+                    object_created=remote.created,
+                )
+            )
+
+        await self.change_contract(remote.workspace_id, context, decide)
+
+    async def known_subscription(self, workspace_id: str) -> Subscription | None:
+        """The contract of a workspace, or None where there is no such workspace."""
+        found = await self.book.fresh(Stream(Subscription, subscription_stream(workspace_id)))
+        assert isinstance(found, Subscription)
+        return found if found.version else None
+
+    async def _compare(
+        self, workspace_id: str, remote: RemoteSubscription, terms: int, context: Context
+    ) -> Subscription | None:
+        """Record the difference; None if ours changed since it was read."""
+
+        def decide(
+            account: CreditAccount,
+            subscription: Subscription,
+            workspace: Workspace,
+            plans: PlanCatalogue,
+        ) -> Subscription | None:
+            if subscription.terms != terms:
+                return None
+            follow(account, subscription, workspace, plans, remote, context)
+            return subscription.clone()
+
+        # What is over by our own clock is closed first, in a save of its own.
+        await self.roll_over(workspace_id, context, "webhook")
+        if (await self.subscription(workspace_id)).terms != terms:
+            return None
+        done = await self.change_contract(workspace_id, context, decide, "webhook")
+        answer: Subscription | None = done.answer
+        return answer

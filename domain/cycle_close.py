@@ -1,0 +1,221 @@
+"""How one cycle becomes the next, and how a contract ends: in one save over subscription, account
+and workspace, from whichever of request, timer and webhook comes first.
+
+The order within a close is the specification's: overage at the old prices, the old allowance,
+then the change that waited for this moment, then the new cycle, its permissions and its limits.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from domain.allowance_facts import AllowanceClosed, OverageSettled
+from domain.bots import Why
+from domain.catalogue import PlanCatalogue
+from domain.credit_account import CreditAccount
+from domain.cycle import boundary
+from domain.facts import Context
+from domain.overage import lines_of
+from domain.policy import drop_overage, grant_allowances, put_limits, put_policy
+from domain.subscription import CycleClosed, CycleOpened, PlanChanged, Subscription
+from domain.subscription_facts import DowngradeScheduled, EndReason, SubscriptionEnded
+from domain.workspace import Workspace
+
+Trigger = Literal["timer", "webhook", "inline"]
+CYCLES_AT_ONCE = 240
+"""Cycles that may be caught up in one save: twenty years of silence."""
+
+
+def over_at(subscription: Subscription) -> datetime | None:
+    """When the cycle that runs is over: its end, or before it where the contract ends before."""
+    end, cancel_at = subscription.period_end, subscription.cancel_at
+    if end is not None and cancel_at is not None and subscription.period_start is not None:
+        return min(end, max(cancel_at, subscription.period_start))
+    return end
+
+
+def roll_over(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    trigger: Trigger,
+    context: Context,
+) -> int:
+    """Close every cycle that is over and open the next; returns how many were closed."""
+    now, closed = account.moment(context), 0
+    while (end := over_at(subscription)) is not None and now >= end and closed < CYCLES_AT_ONCE:
+        close_cycle(account, subscription, plans, end, context)
+        cancelled, scheduled = subscription.cancellation, subscription.scheduled
+        if cancelled is not None and end >= cancelled.cancel_at:
+            keep = cancelled.keep_bot_ids
+            _revert(account, subscription, workspace, plans, end, "user", context, keep)
+        else:
+            if scheduled is not None:
+                _change(subscription, scheduled, end, context)
+                drop_overage(account, subscription, plans, context)
+            _open_next(account, subscription, plans, trigger, context)
+            if scheduled is not None:
+                keep = scheduled.keep_bot_ids
+                put_limits(workspace, subscription, plans, "cycle", context, keep)
+        closed += 1
+    return closed
+
+
+def end_contract(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    ended_at: datetime,
+    reason: EndReason,
+    context: Context,
+) -> None:
+    """The contract ended at Stripe, perhaps within a cycle: the default plan starts there.
+
+    An end that nobody asked for (a card that never paid) pauses no bot: it ends the grace.
+    """
+    start, end = subscription.period_start, subscription.period_end
+    assert start is not None
+    assert end is not None
+    ended = max(ended_at, start)
+    if ended > start:
+        ended = min(ended, end)
+        close_cycle(account, subscription, plans, ended, context)
+    cancelled = subscription.cancellation
+    keep = cancelled.keep_bot_ids if cancelled else ()
+    invoice = next(iter(subscription.failed_invoices), subscription.stripe_id or "")
+    _revert(account, subscription, workspace, plans, ended, reason, context, keep)
+    if is_involuntary(reason):
+        workspace.mark_past_due(invoice, ended, 0, ended, context)
+        if workspace.grace_ends_at is not None and workspace.grace_ends_at > ended:
+            workspace.move_grace(ended, context)
+
+
+def is_involuntary(reason: EndReason) -> bool:
+    """Whether a contract ended without anybody asking for it."""
+    return reason in ("payment_failed", "disputed")
+
+
+def close_cycle(
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    end: datetime,
+    context: Context,
+) -> None:
+    """Settle the cycle that runs as of ``end``, at the prices it was used at."""
+    cycle_id, start = subscription.cycle_id, subscription.period_start
+    assert start is not None
+    statement = f"stmt_{cycle_id}"
+    subscription.record(
+        CycleClosed(
+            **subscription.stamp(context, f"cycle_closed:{cycle_id}"),
+            cycle_id=cycle_id,
+            period_start=start,
+            period_end=end,
+            statement_id=statement,
+            overage=lines_of(account.overage_shares.values()),
+        )
+    )
+    for bucket, (units, amount) in sorted(account.overage.items()):
+        if units or amount:
+            account.record(
+                OverageSettled(
+                    **account.stamp(context, f"overage_settled:{bucket}:{cycle_id}"),
+                    bucket=bucket,
+                    cycle_id=cycle_id,
+                    units=units,
+                    amount=amount,
+                    statement_id=statement,
+                )
+            )
+    for name, bucket_now in account.buckets.items():
+        if bucket_now.reset == "cycle" and bucket_now.cycle_id == cycle_id:
+            account.record(
+                AllowanceClosed(
+                    **account.stamp(context, f"allowance_closed:{name}:{cycle_id}"),
+                    bucket=name,
+                    cycle_id=cycle_id,
+                    granted=bucket_now.granted,
+                    used=bucket_now.used,
+                    unused=max(bucket_now.granted - bucket_now.used, 0),
+                    period_start=start,
+                    period_end=end,
+                    keep_days=plans.current.max_backdate_days,
+                )
+            )
+
+
+def _change(
+    subscription: Subscription, scheduled: DowngradeScheduled, end: datetime, context: Context
+) -> None:
+    subscription.record(
+        PlanChanged(
+            **subscription.stamp(context, f"plan_at_close:{subscription.cycle_id}"),
+            from_plan=subscription.plan_id,
+            from_version=subscription.plan_version,
+            to_plan=scheduled.to_plan,
+            to_version=scheduled.to_version,
+            direction="downgrade",
+            effective_at=end,
+            preview_id=scheduled.preview_id,
+        )
+    )
+
+
+def _open_next(
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    trigger: Trigger,
+    context: Context,
+) -> None:
+    start, end = subscription.next_cycle()
+    cycle_id = f"{subscription.subscription_id}:{start.isoformat()}"
+    subscription.record(
+        CycleOpened(
+            **subscription.stamp(context, f"cycle:{cycle_id}"),
+            cycle_id=cycle_id,
+            period_start=start,
+            period_end=end,
+            plan_id=subscription.plan_id,
+            plan_version=subscription.plan_version,
+            trigger=trigger,
+        )
+    )
+    put_policy(account, subscription, plans, context)
+    if subscription.status != "past_due" or plans.current.grant_when_past_due:
+        grant_allowances(account, subscription, plans, "cycle", context)
+
+
+def _revert(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    ended: datetime,
+    reason: EndReason,
+    context: Context,
+    keep_bot_ids: tuple[str, ...],
+) -> None:
+    default = plans.current.default_plan
+    subscription.record(
+        SubscriptionEnded(
+            **subscription.stamp(context, f"ended:{subscription.subscription_id}"),
+            ended_at=ended,
+            reason=reason,
+            reverted_to_plan=default,
+            involuntary=is_involuntary(reason),
+            subscription_id=subscription.subscription_id,
+            stripe_subscription_id=subscription.stripe_id,
+        )
+    )
+    next_version = (default, plans.current_version)
+    subscription.start_next(next_version, ended, (ended, boundary(ended, 1)), context)
+    drop_overage(account, subscription, plans, context, always=True)
+    put_policy(account, subscription, plans, context)
+    grant_allowances(account, subscription, plans, "subscription", context)
+    why: Why = "involuntary_end" if is_involuntary(reason) else "downgrade"
+    put_limits(workspace, subscription, plans, why, context, keep_bot_ids)

@@ -1,0 +1,175 @@
+"""What happened at Stripe, as the difference between its subscription and ours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from domain.activation import TOLERANCE
+from domain.catalogue import PlanCatalogue
+from domain.credit_account import CreditAccount
+from domain.cycle_close import end_contract, roll_over
+from domain.facts import Context
+from domain.plan_change import (
+    adopt_plan,
+    apply_downgrade,
+    apply_upgrade,
+    fail_pending,
+    mark_pending,
+    revoke_cancellation,
+    schedule_cancellation,
+    schedule_downgrade,
+    unschedule,
+)
+from domain.plan_processor import RemoteSubscription
+from domain.policy import put_policy
+from domain.subscription import Subscription
+from domain.subscription_facts import Direction, PlanChangeQuoted, StripeSubscriptionSynced
+from domain.workspace import Workspace
+
+OVER = ("canceled", "incomplete_expired")
+"""What Stripe calls subscriptions that have ended."""
+
+
+def follow(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    remote: RemoteSubscription,
+    context: Context,
+) -> None:
+    """Record what happened at Stripe, as the difference between its subscription and ours."""
+    if remote.status in OVER:
+        ended = remote.ended_at or subscription.moment(context)
+        reason = remote.end_reason
+        end_contract(account, subscription, workspace, plans, ended, reason, context)
+        return
+    _follow_period(account, subscription, workspace, plans, remote, context)
+    if subscription.stripe_id != remote.id:
+        return
+    _follow_plan(account, subscription, workspace, plans, remote, context)
+    _follow_end(subscription, remote, context)
+
+
+def _follow_period(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    remote: RemoteSubscription,
+    context: Context,
+) -> None:
+    assert subscription.period_start is not None
+    assert subscription.period_end is not None
+    if remote.period_start >= subscription.period_end - TOLERANCE:
+        # Stripe's clock is ahead of ours: its new period has begun.
+        _sync(subscription, remote, subscription.period_end, context)
+        ahead = replace(context, now=max(context.now, subscription.period_end))
+        roll_over(account, subscription, workspace, plans, "webhook", ahead)
+    elif remote.period_start > subscription.period_start + TOLERANCE:
+        # Stripe began anew within our cycle: ours ends there.
+        _sync(subscription, remote, remote.period_start, context)
+        ahead = replace(context, now=max(context.now, remote.period_start))
+        roll_over(account, subscription, workspace, plans, "webhook", ahead)
+    elif remote.period_end <= subscription.period_start + TOLERANCE:
+        return  # Stripe is behind: it will renew in its own time
+    if subscription.stripe_id == remote.id:
+        end: datetime = subscription.period_end
+        if abs(remote.period_end - end) > TOLERANCE and remote.period_end > (
+            subscription.period_start
+        ):
+            end = remote.period_end
+        if _sync(subscription, remote, end, context):
+            put_policy(account, subscription, plans, context)
+
+
+def _sync(
+    subscription: Subscription, remote: RemoteSubscription, end: datetime, context: Context
+) -> bool:
+    """Note Stripe's status and period; whether the period is another one."""
+    assert subscription.stripe is not None
+    assert subscription.period_start is not None
+    moved = end != subscription.period_end
+    if not moved and remote.status == subscription.stripe.status:
+        return False
+    subscription.record(
+        StripeSubscriptionSynced(
+            **subscription.stamp(context, f"synced:{subscription.version + 1}"),
+            stripe_subscription_id=remote.id,
+            status=remote.status,
+            period_start=subscription.period_start,
+            period_end=end,
+            cancel_at=remote.cancel_at,
+            object_created=remote.created,
+            anchor_at=remote.anchor_at if moved else None,
+        )
+    )
+    return moved
+
+
+def _follow_plan(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    remote: RemoteSubscription,
+    context: Context,
+) -> None:
+    pin = (subscription.plan_id, subscription.plan_version)
+    if remote.plan is not None and remote.plan != pin and remote.pending_until is None:
+        promised = _promised(subscription, remote.plan, "upgrade")
+        if promised is not None:
+            due = promised.amount_due_now
+            apply_upgrade(account, subscription, workspace, plans, promised, due, context)
+        smaller = _promised(subscription, remote.plan, "downgrade")
+        if promised is None and smaller is not None and smaller.effective_at <= remote.period_start:
+            # Stripe changed it when the cycle closed, and we had not heard that it would.
+            apply_downgrade(account, subscription, workspace, plans, smaller, context)
+        elif promised is None and _is_billed_now(subscription, remote):
+            adopt_plan(account, subscription, workspace, plans, remote.plan, context)
+    elif remote.plan == pin and remote.pending_until is None:
+        fail_pending(subscription, "expired", context)
+    elif remote.pending_until is not None and subscription.pending_change is None:
+        promised = _promised(subscription, remote.pending_plan, "upgrade")
+        if promised is not None:
+            invoice, until = remote.latest_invoice_id or "", remote.pending_until
+            mark_pending(subscription, promised, invoice, until, context)
+    scheduled = subscription.scheduled
+    if (
+        scheduled is not None
+        and scheduled.stripe_schedule_id is not None
+        and remote.schedule_id != scheduled.stripe_schedule_id
+        and remote.period_end <= scheduled.effective_at + TOLERANCE
+    ):
+        unschedule(subscription, "superseded", context)
+    if subscription.scheduled is None and remote.schedule_id and remote.scheduled_plan != pin:
+        smaller = _promised(subscription, remote.scheduled_plan, "downgrade")
+        if smaller is not None and remote.cancel_at is None:
+            schedule_downgrade(subscription, smaller, remote.schedule_id, context)
+
+
+def _is_billed_now(subscription: Subscription, remote: RemoteSubscription) -> bool:
+    """Whether Stripe bills the very cycle that runs here, and nothing is about to change that."""
+    assert subscription.period_start is not None
+    same = abs(remote.period_start - subscription.period_start) <= TOLERANCE
+    return same and remote.schedule_id is None and subscription.scheduled is None
+
+
+def _promised(
+    subscription: Subscription, plan: tuple[str, int] | None, direction: Direction
+) -> PlanChangeQuoted | None:
+    """The newest quote of a change to a plan: what Stripe did is recognised by it."""
+    for quote in reversed(subscription.quotes.values()):
+        if (quote.to_plan, quote.to_version) == plan and quote.direction == direction:
+            return quote
+    return None
+
+
+def _follow_end(subscription: Subscription, remote: RemoteSubscription, context: Context) -> None:
+    known = subscription.cancel_at
+    if remote.cancel_at is None:
+        revoke_cancellation(subscription, "portal", context)
+    elif known is None or abs(known - remote.cancel_at) > TOLERANCE:
+        schedule_cancellation(subscription, remote.cancel_at, "portal", context)
