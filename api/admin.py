@@ -16,7 +16,7 @@ from api.amounts import micros
 from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
-from domain.account_facts import Credited, CreditsReversed, Debited
+from domain.account_facts import Credited, Debited
 from domain.errors import InvalidInput
 from domain.money import usd
 from domain.usage import Label
@@ -74,29 +74,8 @@ class Adjusted(msgspec.Struct, frozen=True):
     balance_usd: Decimal
 
 
-class Refund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A payment, made elsewhere and recorded by its reference, that was given back."""
-
-    payment_attempt_id: Label
-    amount_usd: Decimal
-    ticket_ref: Label | None = None
-
-
-class Refunded(msgspec.Struct, frozen=True):
-    """What was taken back, from which grants; the rest became debt."""
-
-    reversal_id: str
-    payment_attempt_id: str
-    amount_micros: int
-    amount_usd: Decimal
-    grants: dict[str, int]
-    balance_micros: int
-    balance_usd: Decimal
-
-
 _credit = msgspec.json.Decoder(NewCredit)
 _adjustment = msgspec.json.Decoder(Adjustment)
-_refund = msgspec.json.Decoder(Refund)
 
 
 @router.post(
@@ -190,56 +169,6 @@ async def adjust(request: Request) -> Response:
                 call.workspace_id,
                 amount,
                 usd(amount),
-                fact.balance_after,
-                usd(fact.balance_after),
-            ),
-            done.position,
-            201,
-        )
-
-    return await once(call, body, act, required=True)
-
-
-@router.post(
-    "/refunds",
-    **documented(
-        "Take back a payment's credits",
-        "admin",
-        body=Refund,
-        answers={201: Refunded},
-        examples={"full": {"payment_attempt_id": "pay_…", "amount_usd": 20, "ticket_ref": "T-9"}},
-        keyed=True,
-        of="path",
-    ),
-)
-async def refund(request: Request) -> Response:
-    """For payments recorded by `payment_ref`: its own grant first, then others, then debt."""
-    call = await enter(request, "admin", "path")
-    body = await read_body(request)
-    asked = parse(_refund, body)
-    amount = micros(asked.amount_usd, "amount_usd", digits=2)
-    if amount <= 0:
-        raise InvalidInput(("amount_usd",), "must be positive")
-
-    async def act(key: str) -> Answer:
-        done = await call.house.ledger.reverse(
-            call.workspace_id,
-            asked.payment_attempt_id,
-            amount,
-            "refund",
-            key,
-            await call.context(),
-            ticket_ref=asked.ticket_ref,
-        )
-        fact = done.facts[-1].fact
-        assert isinstance(fact, CreditsReversed)
-        return Answer(
-            Refunded(
-                fact.reversal_id,
-                fact.payment_attempt_id,
-                fact.amount,
-                usd(fact.amount),
-                fact.grants,
                 fact.balance_after,
                 usd(fact.balance_after),
             ),

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
-import psycopg
 import structlog
 from fastapi import FastAPI
-from psycopg_pool import AsyncConnectionPool
 
 from adapters import catalogues
-from adapters.clock import Clock, SystemClock, TestClock
-from adapters.postgres.writer import Writer
 from adapters.prices import content_hash
 from adapters.settings import Settings
-from adapters.upstream import Upstream
 from api import (
     admin,
     audit,
@@ -28,29 +22,25 @@ from api import (
     history,
     logs,
     openapi,
+    outgoing,
     problems,
     publishing,
     replays,
     spending,
+    tenancy,
     testing,
-    topup,
     usage,
     usage_batch,
     workspaces,
 )
-from api.auth import KeyRing
 from api.edge import Edge
-from api.house import House
+from api.house import House, open_house
 from api.metrics import Metrics
-from api.receipts import Receipts
+from api.paying import routes as payments_over_http
+from api.stripe import follower_route, reconcile_route, webhook_route
 from domain.catalogue import Catalogue
 from domain.errors import BackdatedPriceBook
 from domain.facts import Context
-from domain.ledger import Ledger
-from projections import tables
-
-POOL_MAX = 8
-POOL_PATIENCE_S = 5.0
 
 log = structlog.get_logger("daybook")
 
@@ -66,8 +56,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _opened(settings, metrics) as house:
+        async with open_house(settings, metrics) as house:
             await publish(house, catalogue, digest)
+            await testing.set_sandbox_clock(house)
             app.state.house = house
             _calm_collector()
             yield
@@ -80,14 +71,19 @@ def create_app(settings: Settings) -> FastAPI:
         usage_batch,
         billing,
         history,
-        topup,
+        payments_over_http,
         workspaces,
+        tenancy,
         admin,
         freezing,
         spending,
         publishing,
         audit,
         replays,
+        webhook_route,
+        reconcile_route,
+        follower_route,
+        outgoing,
         testing,
         health,
     ):
@@ -97,49 +93,6 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     app.add_middleware(Edge, metrics=metrics, hot={"/v1/usage": usage.charge})
     return app
-
-
-@asynccontextmanager
-async def _opened(settings: Settings, metrics: Metrics) -> AsyncIterator[House]:
-    conninfo = settings.database.conninfo()
-    await asyncio.to_thread(_make_tables, conninfo)
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            AsyncConnectionPool(
-                conninfo,
-                min_size=1,
-                max_size=POOL_MAX,
-                timeout=POOL_PATIENCE_S,
-                kwargs={"autocommit": True},
-                check=AsyncConnectionPool.check_connection,
-                open=False,
-            )
-        )
-        writer = Writer(conninfo)
-        await writer.start()
-        stack.push_async_callback(writer.stop)
-        metrics.watch(writer)
-        keys = KeyRing(pool, conninfo)
-        keys.start()
-        stack.push_async_callback(keys.stop)
-        receipts = Receipts(pool)
-        receipts.start()
-        stack.push_async_callback(receipts.stop)
-        upstream = None
-        if settings.upstream_url:
-            upstream = Upstream(
-                settings.upstream_url, settings.upstream_key, settings.upstream_patience_s
-            )
-            stack.push_async_callback(upstream.close)
-        clock: Clock = TestClock(pool) if settings.test_clock else SystemClock()
-        yield House(
-            settings, clock, pool, writer, Ledger(writer), keys, metrics, receipts, upstream
-        )
-
-
-def _make_tables(conninfo: str) -> None:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        tables.create_all(connection)
 
 
 async def publish(house: House, catalogue: Catalogue, digest: str) -> None:

@@ -23,8 +23,16 @@ from domain.codec import decode_fact
 from domain.errors import InvalidInput, NotFound
 from domain.facts import aggregate_class
 from domain.identity import account_id, parse_usage_id, stream_id
-from domain.payment import PaymentRequested
-from domain.subscription import subscription_stream
+from domain.invoice_facts import InvoiceDrafted
+from domain.payment import (
+    PaymentDisputed,
+    PaymentQuarantined,
+    PaymentRequested,
+    attempt_id,
+    attempt_stream,
+)
+from domain.payment_attempt import PaymentAttempt
+from domain.subscription import SubscriptionStarted, subscription_stream
 from domain.workspace import WorkspaceCreated, workspace_stream
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -143,8 +151,12 @@ def _name(stream: UUID, opened: object) -> str:
     match opened:
         case CreditAccountOpened(workspace_id=name) | WorkspaceCreated(workspace_id=name):
             pass
+        case SubscriptionStarted(workspace_id=name) | InvoiceDrafted(stripe_invoice_id=name):
+            pass
         case PaymentRequested(payment_ref=str(name)):
             return f"payment_ref/{name}"
+        case PaymentRequested() | PaymentQuarantined() | PaymentDisputed():
+            name = attempt_id(stream)
         case _:
             name = str(stream)
             if stream in (stream_id(kind, "default") for kind in ("price_book", "plan_catalogue")):
@@ -160,6 +172,8 @@ def stream_of(name: str) -> UUID:
     category, _, rest = name.partition("/")
     if not rest or not category.isidentifier():
         raise InvalidInput(("query", "stream"), "has the form credit_account/{workspace_id}")
+    if category == PaymentAttempt.category:
+        return attempt_stream(rest)
     try:
         return UUID(rest)
     except ValueError:

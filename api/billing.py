@@ -126,6 +126,7 @@ async def balance(request: Request) -> Response:
             [reason.partition(":")[0] for reason in row.freeze_reasons],
             row.plan_id,
             position,
+            has_card=row.has_payment_method,
         )
     )
 
@@ -141,6 +142,7 @@ async def _strong(call: Call) -> BalanceView:
         [reason for reason, _ in account.freezes],
         account.plan,
         position,
+        has_card=stands.workspace.payment_method is not None,
     )
     grants = [
         GrantView(
@@ -163,6 +165,8 @@ def _view(
     reasons: list[str],
     plan: str,
     position: int,
+    *,
+    has_card: bool,
 ) -> BalanceView:
     """``amount`` is what the events say; ``account`` also knows what time did since: holds and
     grants that expired, a cycle that ended."""
@@ -178,7 +182,7 @@ def _view(
         is_frozen,
         is_frozen,
         list(dict.fromkeys(reasons)),
-        False,
+        has_card,
         plan,
         [
             BucketView(

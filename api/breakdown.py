@@ -47,7 +47,8 @@ class ThreadView(Split, frozen=True, kw_only=True):
 
 
 class BotView(Split, frozen=True, kw_only=True):
-    """One bot with its threads, which add up to it; null for usage without one."""
+    """One bot with its threads, which add up to it; null for usage without one. `name` is that
+    of a bot which is still there."""
 
     bot_id: str | None
     name: str | None
@@ -84,7 +85,11 @@ async def read(request: Request) -> Response:
     cycle = await _cycle(call, stands, asked)
     async with reading(call, "usage_hourly") as (connection, position):
         rows = await breakdown.by_thread(connection, call.workspace_id, cycle.cycle_id)
-    bots = [_bot(bot_id, list(threads)) for bot_id, threads in groupby(rows, lambda r: r.bot_id)]
+    known = stands.workspace.bots
+    bots = [
+        _bot(bot_id, known[bot_id].name if bot_id in known else None, list(threads))
+        for bot_id, threads in groupby(rows, lambda r: r.bot_id)
+    ]
     return answer(Breakdown(cycle, Split(*_sums(rows)), bots, position))
 
 
@@ -107,11 +112,11 @@ async def _cycle(call: Call, stands: Standing, asked: str) -> CycleView:
     return CycleView(*found, True)
 
 
-def _bot(bot_id: str | None, threads: list[ThreadUnits]) -> BotView:
+def _bot(bot_id: str | None, name: str | None, threads: list[ThreadUnits]) -> BotView:
     return BotView(
         *_sums(threads),
         bot_id=bot_id,
-        name=None,
+        name=name,
         threads=[ThreadView(*thread[2:], thread_id=thread.thread_id) for thread in threads],
     )
 

@@ -79,14 +79,20 @@ async def read_body(request: Request) -> bytes:
     :raises UnsupportedMediaType: it is not declared to be JSON.
     :raises PayloadTooLarge: over 2 MB, announced or sent.
     """
-    headers = request.headers
-    announced = headers.get("content-length", "")
-    if len(announced) > 7 or (announced.isdigit() and int(announced) > BODY_MAX):
-        raise PayloadTooLarge(BODY_MAX)
+    headers, announced = request.headers, _announced(request)
     if JSON.fullmatch(headers.get("content-type", "")) is None and (
         announced not in ("", "0") or "content-type" in headers or "transfer-encoding" in headers
     ):
         raise UnsupportedMediaType()
+    return await read_bytes(request)
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The whole body, whatever it is declared to be.
+
+    :raises PayloadTooLarge: over 2 MB, announced or sent.
+    """
+    _announced(request)
     body = b""
     while True:
         message = await request.receive()
@@ -97,6 +103,13 @@ async def read_body(request: Request) -> bytes:
             raise PayloadTooLarge(BODY_MAX)
         if not message.get("more_body"):
             return bytes(body)
+
+
+def _announced(request: Request) -> str:
+    announced: str = request.headers.get("content-length", "")
+    if len(announced) > 7 or (announced.isdigit() and int(announced) > BODY_MAX):
+        raise PayloadTooLarge(BODY_MAX)
+    return announced
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) -> T:

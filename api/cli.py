@@ -2,7 +2,7 @@
 
 import typer
 
-from api.commands import audit, importing, keys, ledgers, prices, serving
+from api.commands import audit, catalogue, importing, keys, ledgers, prices, reconciling, serving
 
 app = typer.Typer(
     help="An event-sourced billing ledger for AI products, on PostgreSQL.",
@@ -17,9 +17,11 @@ app.command("workspaces")(ledgers.workspaces)
 app.command("balance")(ledgers.balance)
 app.command("import")(importing.import_)
 app.add_typer(prices.app, name="prices")
+app.add_typer(catalogue.app, name="catalogue")
 app.command("replay")(audit.replay)
 app.command("compare")(audit.compare)
 app.command("rebuild")(audit.rebuild)
+app.command("reconcile")(reconciling.reconcile)
 
 if __name__ == "__main__":
     app()

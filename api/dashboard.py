@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Stre
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
-from api import charges, live, pages, session
+from api import billing_page, charges, live, pages, session
 from api.charges import Charge
 from api.composition import grant_name
 from api.explanation import Explanation, explain
@@ -36,6 +36,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 def mount(app: FastAPI) -> None:
     """Add the dashboard to an application whose ``state.house`` is there when requests come."""
     app.include_router(router)
+    app.include_router(billing_page.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
 
 

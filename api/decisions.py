@@ -14,10 +14,10 @@ from api.call import Call, answer, enter
 from api.openapi import documented, path_parameter
 from api.receipts import sources
 from domain.account_facts import Debited, UsageRecorded
+from domain.ask import Ask
 from domain.credit_account import CreditAccount
 from domain.errors import NotFound
 from domain.facts import Recorded
-from domain.funding import Ask
 from domain.hold_facts import HoldPlaced
 from domain.identity import parse_usage_id
 from domain.places import account_stream

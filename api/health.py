@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import psycopg
 from fastapi import APIRouter
+from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapters.postgres import following, inbox
 from api.call import answer
 from api.house import House
 from api.openapi import documented
 from api.reads import newest_position
+from api.stripe.inbox import OVERDUE
 from projections import positions
 
 router = APIRouter(tags=["health"])
@@ -84,6 +88,17 @@ async def metrics(request: Request) -> Response:
             async with house.pool.connection() as connection:
                 for model, (behind, _) in (await positions.lag(connection)).items():
                     house.metrics.lag.labels(model).set(behind)
+                await _count_border(house, connection)
     except (psycopg.Error, PoolTimeout, TimeoutError):
         pass  # What this process knows by itself is worth showing all the same.
     return Response(house.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _count_border(house: House, connection: AsyncConnection[Any]) -> None:
+    old = await house.clock.now() - OVERDUE
+    found = await inbox.count_open(connection, old)
+    for state in inbox.OPEN:
+        every, overdue = found.get(state, (0, 0))
+        house.metrics.open_webhooks.labels(state, "any").set(every)
+        house.metrics.open_webhooks.labels(state, "72h").set(overdue)
+    house.metrics.parked.set(await following.count_parked(connection))

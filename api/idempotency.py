@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hashlib import sha256
+from http import HTTPStatus
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -59,6 +60,7 @@ class Kept(NamedTuple):
     body: bytes
     position: int | None
     headers: dict[str, str]
+    provisional: bool = False  # it may be another one next time
 
     def response(self, *, replayed: bool = False) -> Response:
         """The HTTP answer."""
@@ -125,8 +127,10 @@ async def _carry_out(call: Call, act: Callable[[str], Awaitable[Answer]], key: s
         done = await act(key)
     except Refusal as refusal:
         made = problems.problem(refusal, call.request.url.path)
-        return Kept(made.status, made.body, None, made.headers)
-    return Kept(done.status, encode(done.content), done.position, done.headers)
+        return Kept(made.status, made.body, None, made.headers, refusal.provisional)
+    # 202: what was asked for is under way, and the same request asks how far it is.
+    pending = done.status == HTTPStatus.ACCEPTED
+    return Kept(done.status, encode(done.content), done.position, done.headers, pending)
 
 
 async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
@@ -157,7 +161,7 @@ async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
 async def _settle(call: Call, name: Name, began: datetime, kept: Kept | None) -> None:
     """Remember the answer; one that may be different next time is forgotten instead."""
     async with call.house.pool.connection() as connection:
-        if kept is None or kept.status == 409 or kept.status >= 500:
+        if kept is None or kept.provisional or kept.status == 409 or kept.status >= 500:
             await connection.execute(FORGET, (*name, began))
         else:
             await connection.execute(KEEP, (kept.status, kept.body, kept.position, *name, began))

@@ -30,6 +30,23 @@ class Metrics:
         self.charges = Counter(
             "daybook_charges", "Usages by how they ended", ("outcome",), registry=self.registry
         )
+        self.webhooks = Counter(
+            "daybook_webhooks",
+            "Events of Stripe by what became of them",
+            ("disposition",),
+            registry=self.registry,
+        )
+        self.open_webhooks = Gauge(
+            "daybook_webhooks_open",
+            "Events of Stripe that are not settled, and those of them that came 72 hours ago",
+            ("disposition", "age"),
+            registry=self.registry,
+        )
+        self.parked = Gauge(
+            "daybook_reactions_parked",
+            "Reactions to facts that failed and are tried again",
+            registry=self.registry,
+        )
         self.position = Gauge(
             "daybook_ledger_position", "The newest position", registry=self.registry
         )

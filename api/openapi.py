@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 Parameter = dict[str, Any]
+JSON = "application/json"
 
 _asked: set[type] = set()
 _given: set[type] = set()
@@ -45,16 +46,19 @@ def documented(
     parameters: list[Parameter] | None = None,
     keyed: bool | None = None,
     of: str = "workspace",
+    media: str = JSON,
 ) -> dict[str, Any]:
     """Keyword arguments of a route: what it takes and answers, and the scope that it needs.
 
     ``examples`` are of the body, ``example`` is of the first answer. ``keyed``: whether an
-    Idempotency-Key is required; None where there is none to send.
+    Idempotency-Key is required; None where there is none to send. ``media``: what the answer is
+    where it is not JSON.
     """
-    _given.update(answers.values())
+    if media == JSON:
+        _given.update(answers.values())
     extra: dict[str, Any] = {
         "security": [{"key": [scope]}] if scope else [],
-        "responses": _responses(answers),
+        "responses": _responses(answers, media),
     }
     if example is not None:
         first = str(next(iter(answers)))
@@ -86,11 +90,12 @@ def documented(
     }
 
 
-def _responses(answers: dict[int, type]) -> dict[str, Any]:
+def _responses(answers: dict[int, type], media: str) -> dict[str, Any]:
+    file = {"type": "string", "contentMediaType": media}
     done = {
         str(status): {
             "description": "Done",
-            "content": {"application/json": {"schema": _ref(kind)}},
+            "content": {media: {"schema": _ref(kind) if media == JSON else file}},
         }
         for status, kind in answers.items()
     }

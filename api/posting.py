@@ -1,26 +1,28 @@
-"""The poster: one process that folds events into read models and writes off expired credits.
+"""The poster: one process that folds events into read models, records what time does alone, and
+carries out what facts ask of the outside.
 
 Run as `python -m api.posting`; settings come in the environment.
 """
 
 import asyncio
-import contextlib
 import signal
 import threading
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from adapters.clock import Clock, SystemClock, TestClock
+from adapters.clock import SystemClock
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings, read_settings
 from api import logs
-from domain.errors import NotFound, TryAgain
-from domain.facts import Context
+from api.due import run_due
+from api.stripe import border
+from domain.errors import TryAgain
 from domain.ledger import Ledger
-from projections import expiries
 from projections.runner import Runner
 from projections.tables import create_all
 
@@ -29,6 +31,8 @@ LOOK_S = 0.1
 RECONNECT_S = 0.5
 LATE = timedelta(minutes=5)
 """How far each sweep looks back before the last: the read model may not have been up to date."""
+THOROUGH_EVERY = timedelta(hours=1)
+"""How often a sweep looks back to the beginning: something may have failed for longer."""
 
 log = structlog.get_logger("daybook.posting")
 
@@ -42,15 +46,19 @@ def main() -> None:
         signal.signal(sign, lambda *_: stop.set())
     sweeper = threading.Thread(target=_keep_sweeping, args=(settings, stop), name="sweeper")
     sweeper.start()
+    keeper = threading.Thread(target=border.run, args=(settings, stop), name="border")
+    keeper.start()
     try:
         Runner(settings.database.conninfo()).run(stop)
     finally:
         stop.set()
         sweeper.join()
+        keeper.join()
 
 
 def _keep_sweeping(settings: Settings, stop: threading.Event) -> None:
-    while not stop.is_set():
+    # Nothing happens behind the back of whoever moves a test clock: `/v1/test/tick` does it.
+    while not stop.is_set() and not settings.test_clock:
         try:
             asyncio.run(_sweep(settings, stop))
         except (psycopg.Error, PoolTimeout, TryAgain) as error:
@@ -61,37 +69,37 @@ def _keep_sweeping(settings: Settings, stop: threading.Event) -> None:
             stop.wait(SWEEP_EVERY_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What due work needs."""
+
+    ledger: Ledger
+    pool: AsyncConnectionPool[Any]
+
+
 async def _sweep(settings: Settings, stop: threading.Event) -> None:
-    """Write off what has expired, every few seconds, until `stop` or until the database goes."""
+    """Do what is due, every few seconds, until `stop` or until the database goes."""
     conninfo = settings.database.conninfo(application_name="daybook-sweeper")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         create_all(connection)
     async with AsyncConnectionPool(
         conninfo, min_size=1, max_size=2, kwargs={"autocommit": True}
     ) as pool:
-        clock: Clock = TestClock(pool) if settings.test_clock else SystemClock()
-        writer = Writer(conninfo)
+        clock, writer = SystemClock(), Writer(conninfo)
         await writer.start()
+        stand = Stand(Ledger(writer), pool)
         try:
-            swept: datetime | None = None
+            since: datetime | None = None
+            thorough: datetime | None = None
             while not stop.is_set():
-                swept = await _sweep_once(Ledger(writer), pool, clock, swept)
+                now = await clock.now()
+                if thorough is None or now - thorough >= THOROUGH_EVERY:
+                    since, thorough = None, now
+                await run_due(stand, now, since=since)
+                since = now - LATE
                 await _rest(stop)
         finally:
             await writer.stop()
-
-
-async def _sweep_once(
-    ledger: Ledger, pool: AsyncConnectionPool, clock: Clock, swept: datetime | None
-) -> datetime:
-    """Expire what ended since the last sweep; answers the instant of this one."""
-    now = await clock.now()
-    async with pool.connection() as connection:
-        ended = await expiries.due(connection, swept and swept - LATE, now)
-    for workspace_id in ended:
-        with contextlib.suppress(NotFound):
-            await ledger.expire_credits(workspace_id, Context(now, "sweeper"))
-    return now
 
 
 async def _rest(stop: threading.Event) -> None:

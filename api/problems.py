@@ -17,14 +17,17 @@ from starlette.responses import Response
 
 from api import refusals
 from domain import errors
+from domain.contract_errors import PreviewStale
 from domain.errors import InvalidInput, PaymentRequired, Refusal, TryAgain, Unavailable
 from domain.money import usd
+from domain.workspace_errors import PlanLimitReached
 
 TYPES = "https://errors.example/"
 MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[Refusal], int] = {
     refusals.IdempotencyKeyMissing: 400,
+    refusals.InvalidSignature: 400,
     refusals.Unauthenticated: 401,
     errors.PaymentRequired: 402,
     errors.Forbidden: 403,
@@ -85,6 +88,10 @@ def problem(refusal: Refusal, instance: str) -> Problem:
         members["errors"] = [{"loc": loc, "msg": refusal.message, "type": refusal.code}]
         if isinstance(refusal, errors.OAuthRejected):
             members["fallback_available"] = refusal.fallback_available
+    elif isinstance(refusal, PlanLimitReached):
+        members.update(limit=refusal.limit, current=refusal.current, resource=refusal.resource)
+    elif isinstance(refusal, PreviewStale):
+        members["amount_due_now_minor"] = refusal.amount_due_now
     elif isinstance(refusal, refusals.UpstreamFailed):
         headers["Retry-After"] = "1"
     elif isinstance(refusal, TryAgain):

@@ -1,4 +1,4 @@
-"""`/v1/admin/price-books` and `/v1/admin/catalogue`: what is sold, and at which prices."""
+"""`/v1/admin/price-books`: what tokens cost. What is sold is in `api/contract/catalogue.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters.catalogues import CatalogueUnusable
-from adapters.catalogues import parse as parse_catalogue
 from adapters.prices import content_hash, list_prices
 from api.amounts import micros
 from api.call import Call, enter, parse, read_body
@@ -63,22 +61,7 @@ class PriceBookPublished(msgspec.Struct, frozen=True):
     rated: int
 
 
-class NewCatalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole catalogue document, as YAML."""
-
-    document: Annotated[str, Meta(min_length=1, max_length=500_000)]
-
-
-class CataloguePublished(msgspec.Struct, frozen=True):
-    """The version in force from now on."""
-
-    version: int
-    catalogue: str
-    content_sha256: str
-
-
 _prices = msgspec.json.Decoder(NewPriceBook)
-_catalogue = msgspec.json.Decoder(NewCatalogue)
 EXAMPLE = {
     "effective_from": "2026-06-10T00:00:00Z",
     "markup_bps": 0,
@@ -183,33 +166,3 @@ def _entry(index: int, price: Price) -> PriceEntry:
         micros_of("output_usd_per_m", price.output_usd_per_m),
         provider=price.provider,
     )
-
-
-@router.post(
-    "/catalogue",
-    **documented(
-        "Publish the next version of the catalogue",
-        "admin",
-        body=NewCatalogue,
-        answers={201: CataloguePublished},
-        examples={"yaml": {"document": "catalogue: faces\ncurrency: usd\n…"}},
-        keyed=False,
-        of="deployment",
-    ),
-)
-async def publish_catalogue(request: Request) -> Response:
-    """For new subscriptions; existing ones keep the version that they began with."""
-    call = await enter(request, "admin", "deployment")
-    body = await read_body(request)
-    asked = parse(_catalogue, body)
-    try:
-        catalogue, digest = parse_catalogue(asked.document, "document")
-    except CatalogueUnusable as wrong:
-        raise InvalidInput(("document",), str(wrong)) from None
-
-    async def act(_: str) -> Answer:
-        version = await call.house.ledger.publish_catalogue(catalogue, digest, await call.context())
-        position = await newest_position(call.house)
-        return Answer(CataloguePublished(version, catalogue.catalogue, digest), position, 201)
-
-    return await once(call, body, act)

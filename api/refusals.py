@@ -7,6 +7,7 @@ Refusal
 ├── TryAgain ─ ProjectionLagging
 ├── UpstreamFailed
 ├── IdempotencyKeyMissing
+├── InvalidSignature
 ├── PayloadTooLarge
 └── UnsupportedMediaType
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from domain.errors import Conflict, InvalidInput, PaymentRequired, Refusal, TryAgain
+from domain.errors import Conflict, InvalidInput, Refusal, TryAgain
 
 
 class Unauthenticated(Refusal):
@@ -35,6 +36,17 @@ class IdempotencyKeyMissing(Refusal):
 
     def __str__(self) -> str:
         return "Send an Idempotency-Key header: any text of your own, new for every operation."
+
+
+@dataclass(eq=False)
+class InvalidSignature(Refusal):
+    """A webhook that its sender did not sign for us, or not now. Nothing was stored."""
+
+    code: ClassVar[str] = "invalid_signature"
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
 
 
 @dataclass(eq=False)
@@ -73,15 +85,6 @@ class IdempotencyInProgress(Conflict):
     """The first request under this Idempotency-Key is not answered yet."""
 
     code: ClassVar[str] = "idempotency_in_progress"
-
-
-class PaymentMethodRequired(PaymentRequired):
-    """There is no saved card to charge."""
-
-    code: ClassVar[str] = "payment_method_required"
-
-    def __str__(self) -> str:
-        return "No card is saved here; send a payment_ref for a payment made elsewhere."
 
 
 @dataclass(eq=False)

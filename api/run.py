@@ -19,6 +19,7 @@ import msgspec
 import typer
 
 from adapters import catalogues
+from adapters.settings import read_stripe
 from api import workload
 from api.access import admin_key, workspace_key
 from api.child import Child
@@ -27,6 +28,7 @@ from api.deployment import Deployment, opened
 from api.notes import Notes
 from api.plain import plain_errors
 from api.provider import Provider
+from api.sandbox import Access, Stripe
 from api.serve import CannotServe, Supervisor, listen, say, stopping, url_of
 from domain.catalogue import Catalogue
 
@@ -44,6 +46,7 @@ class Options:
     workers: int = 1
     test_clock: bool = False
     log: str = "json"
+    sandbox: bool = False  # where there are no keys of Stripe: bring a sandbox
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,15 @@ class Running:
     catalogue: Catalogue
     deployment: Deployment
     supervisor: Supervisor
+    stripe: Stripe
 
 
 @contextlib.contextmanager
 def started(options: Options) -> Iterator[Running]:
     """Start a deployment and wait until it is ready; leaving the block stops all of it."""
-    catalogue, _ = catalogues.load(options.catalogue)  # Refused before anything is started.
+    # Refused before anything is started.
+    catalogue, _ = catalogues.load(options.catalogue)
+    read_stripe()
     with contextlib.closing(listen(options.host, options.port)) as sock:
         say(
             "starting the database"
@@ -67,21 +73,28 @@ def started(options: Options) -> Iterator[Running]:
             else "preparing DATABASE_URL"
         )
         with opened(options.catalogue, options.data, test_clock=options.test_clock) as deployment:
-            provider = Provider()
-            settings = deployment.settings(test_clock=options.test_clock, log=options.log)
             url = url_of(sock)
+            provider = Provider()
+            stripe = Stripe(deployment, url, sandbox=options.sandbox)
+            settings = deployment.settings(test_clock=options.test_clock, log=options.log)
             say(f"starting {options.workers} worker(s) on {url}")
             supervisor = Supervisor(
                 sock,
-                provider.told(settings).environment(),
+                stripe.told(provider.told(settings)).environment() | _public(url),
                 workers=options.workers,
                 server=deployment.server,
             )
             with supervisor:
+                stripe.join(supervisor)
                 provider.join(supervisor)
                 _await_ready(url, supervisor)
                 _remember(url, deployment)
-                yield Running(url, catalogue, deployment, supervisor)
+                yield Running(url, catalogue, deployment, supervisor, stripe)
+
+
+def _public(url: str) -> dict[str, str]:
+    """Where browsers find us: what was chosen, or else where we listen."""
+    return {"DAYBOOK_PUBLIC_URL": os.environ.get("DAYBOOK_PUBLIC_URL") or url}
 
 
 def _await_ready(url: str, supervisor: Supervisor) -> None:
@@ -184,9 +197,17 @@ def _announce(running: Running, key: str, demo: list[dict[str, str]], trial: str
     print(f"Admin key   {key}")
     for one in demo:
         print(f"Workspace   {one['id']}  {one['name']}")
+    if running.stripe.access is not None:
+        print(f"Stripe      {_kind(running.stripe.access)}")
     if trial:
         print(f"\nCharge a completion (sending it twice charges once):\n\n{trial}")
     print("\nCtrl-C stops everything.", flush=True)
+
+
+def _kind(access: Access) -> str:
+    if access.is_sandbox:
+        return f"a sandbox, no money moves; cards like 4242 4242 4242 4242 ({access.url})"
+    return "the real one, by STRIPE_SECRET_KEY"
 
 
 def main(
@@ -207,7 +228,7 @@ def main(
     """Start Daybook with its own database, or on DATABASE_URL, and show how to use it."""
     # A person wants to see the address and the key; requests are a DAYBOOK_LOG=text away.
     log = os.environ.get("DAYBOOK_LOG") or ("json" if json_ else "quiet")
-    options = Options(catalogue, "127.0.0.1", port, data, workers, test_clock, log)
+    options = Options(catalogue, "127.0.0.1", port, data, workers, test_clock, log, sandbox=True)
     with plain_errors(), stopping(), started(options) as running:
         key = admin_key(running.deployment.database, running.deployment.notes)
         demo: list[dict[str, str]] = running.deployment.notes.read().get("workspaces", [])
@@ -234,6 +255,7 @@ def _print_line(running: Running, key: str, demo: list[dict[str, str]]) -> None:
         "database_url": running.deployment.database.runtime_url,
         "owner_database_url": running.deployment.database.owner_url,
         "workspaces": demo,
+        "stripe": running.stripe.access and running.stripe.access.line(),
     }
     print(json.dumps(line), flush=True)
     sys.stdout.flush()

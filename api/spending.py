@@ -12,23 +12,21 @@ from api import (
     gateway,
     holds,
     links,
-    overage,
     preferences,
     quota,
     scripting,
-    subscription,
 )
+from api.contract import routes as contract_routes
 
 router = APIRouter()
+router.include_router(contract_routes.router)
 for module in (
     holds,
     decisions,
     quota,
-    overage,
     preferences,
     links,
     budgets,
-    subscription,
     breakdown,
     gateway,
     compile,

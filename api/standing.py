@@ -8,20 +8,23 @@ from api.call import Call
 from domain.catalogue import Meter, Plan, PlanCatalogue
 from domain.commands import Stream
 from domain.credit_account import CreditAccount
+from domain.cycle_close import roll_over
 from domain.errors import NotFound
 from domain.facts import Context
-from domain.policy import plan_of, roll_over
+from domain.policy import plan_of
 from domain.subscription import Subscription, subscription_stream
+from domain.workspace import Workspace
 
 
 class Standing(NamedTuple):
-    """A workspace's contract and account in the cycle that runs now. Folded in memory: reading
-    records nothing."""
+    """A workspace with its contract and account in the cycle that runs now. Folded in memory:
+    reading records nothing."""
 
     account: CreditAccount
     subscription: Subscription
     plans: PlanCatalogue
     context: Context
+    workspace: Workspace
 
     @property
     def plan(self) -> Plan:
@@ -45,9 +48,10 @@ async def standing(call: Call) -> Standing:
     found = await ledger.book.fresh(Stream(Subscription, subscription_stream(call.workspace_id)))
     assert isinstance(found, Subscription)
     subscription = found.clone()
+    workspace = (await ledger.workspace(call.workspace_id)).clone()
     plans = await ledger.plans()
-    roll_over(account, subscription, plans, "inline", context)
+    roll_over(account, subscription, workspace, plans, "inline", context)
     if account.policy is None:
         raise NotFound("workspace", call.workspace_id)
     account.tidy(account.policy, plans.current, context)
-    return Standing(account, subscription, plans, context)
+    return Standing(account, subscription, plans, context, workspace)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.clock import TestClock
+from adapters.stripe.backstage import Backstage
 from api.call import Call, answer, enter, parse, read_body
+from api.due import run_due
+from api.house import House
 from api.openapi import documented
+from api.outgoing import sending
 from api.reads import newest_position, reached
 from domain.errors import InvalidInput, NotFound
-from domain.facts import Context
 from projections import expiries
 from projections.models import MODELS
 
@@ -38,9 +43,11 @@ class Time(msgspec.Struct, frozen=True):
 
 
 class Ticked(msgspec.Struct, frozen=True):
-    """What was due and is done; the read models contain it."""
+    """What was due and is done; the read models contain it. ``done``: facts that time left,
+    events of Stripe that were delivered or settled, and reactions to facts."""
 
     now: datetime
+    done: int
     expired_accounts: int
     as_of_position: int
 
@@ -60,8 +67,9 @@ _time = msgspec.json.Decoder(NewTime)
     ),
 )
 async def set_clock(request: Request) -> Response:
-    """Forward only, once there is a workspace. Nothing that becomes due is done by this alone."""
-    _, clock = await _enter(request)
+    """Forward only, once there is a workspace. Nothing that becomes due is done by this alone,
+    except in the sandbox of Stripe, whose clock moves along."""
+    call, clock = await _enter(request)
     asked = parse(_time, await read_body(request))
     try:
         now = asked.now.astimezone(UTC)
@@ -71,6 +79,7 @@ async def set_clock(request: Request) -> Response:
         raise InvalidInput(("now",), "must be within the years 2000 to 2200")
     if not await clock.set(now):
         raise InvalidInput(("now",), "is earlier than the clock; it only goes forward")
+    await set_sandbox_clock(call.house)
     return answer(Time(now))
 
 
@@ -79,21 +88,61 @@ async def set_clock(request: Request) -> Response:
     **documented("Do what is due", "admin", answers={200: Ticked}, of="deployment"),
 )
 async def tick(request: Request) -> Response:
-    """Runs due work until nothing is left, and waits until the read models contain it."""
+    """Runs due work until nothing is left, at the sandbox of Stripe too, and waits until the read
+    models contain it. Webhooks that the sandbox holds back stay there."""
     call, clock = await _enter(request)
-    now = await clock.now()
-    models = [model.name for model in MODELS]
-    house, swept = call.house, set[str]()
-    while True:
-        position = await newest_position(house)
-        await reached(house, position, models, PATIENCE_S)
-        async with house.pool.connection() as connection:
-            due = set(await expiries.due(connection, None, now)) - swept
-        if not due:
-            return answer(Ticked(now, len(swept), position), position)
-        for workspace_id in sorted(due):
-            await house.ledger.expire_credits(workspace_id, Context(now))
-        swept |= due
+    now, house = await clock.now(), call.house
+    done, expired = 0, set[str]()
+    async with backstage_of(house) as backstage:
+        while True:
+            position = await _folded(house)
+            expired |= await _expiring(house, now)
+            acts = await _round(house, backstage, now)
+            done += acts
+            if not acts and position == await newest_position(house):
+                return answer(Ticked(now, done, len(expired), position), position)
+
+
+async def set_sandbox_clock(house: House) -> None:
+    """Let the sandbox of Stripe, if there is one, have the time of our test clock."""
+    if isinstance(house.clock, TestClock):
+        async with backstage_of(house) as backstage:
+            if backstage is not None:
+                await backstage.move_clock(await house.clock.now())
+
+
+@asynccontextmanager
+async def backstage_of(house: House) -> AsyncIterator[Backstage | None]:
+    """The sandbox's controls, while the block lasts; None where there is no sandbox."""
+    url = house.settings.stripe_url
+    if not house.settings.stripe_is_sandbox or not url:
+        yield None
+        return
+    async with aclosing(Backstage(url)) as backstage:
+        yield backstage
+
+
+async def _round(house: House, backstage: Backstage | None, now: datetime) -> int:
+    """Everything that is due, once; how much that was."""
+    done = 0
+    if backstage is not None:
+        await backstage.move_clock(now)
+        done += await backstage.deliver()
+    done += await house.inbox.retry_due(unfinished=True)
+    done += await house.follower.step(every=True)
+    done += await run_due(house, now)
+    return done + await sending.run_once(house, now)
+
+
+async def _folded(house: House) -> int:
+    position = await newest_position(house)
+    await reached(house, position, [model.name for model in MODELS], PATIENCE_S)
+    return position
+
+
+async def _expiring(house: House, now: datetime) -> set[str]:
+    async with house.pool.connection() as connection:
+        return set(await expiries.due(connection, None, now))
 
 
 async def _enter(request: Request) -> tuple[Call, TestClock]:

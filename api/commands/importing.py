@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from api.client import Api
-from api.commands.options import Data, Json, fail, instant
+from api.commands.options import Data, Json, Key, Url, fail, instant, running_on
 from api.deployment import state_folder
 from api.importing import Import, Start, Tally, tenants
 from api.notes import Notes
@@ -33,14 +33,8 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help="A CSV of TIMESTAMP,ContextTokens,GeneratedTokens (UTC).")
     ],
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="DAYBOOK_URL", help="The API. Default: that of the last run."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(envvar="DAYBOOK_KEY", help="An admin service key. Default: the last run's."),
-    ] = None,
+    url: Url = None,
+    key: Key = None,
     start: Annotated[
         datetime | None,
         typer.Option(
@@ -64,7 +58,7 @@ def import_(
     if occurred_at not in ("shifted", "original"):
         fail("--occurred-at is shifted or original.", 2)
     state = state_folder(data)
-    url, key = _where(state, url, key)
+    url, key = running_on(state, url, key)
     trace = read_trace(file, limit=limit)
     with Api(url, key) as api:
         if not api.get("/v1/billing/llm-costs")["data"]:
@@ -79,21 +73,6 @@ def import_(
             tally = work.run(lambda done: progress.advance(task, done))
     _report(tally, len(trace.calls), verify, json_)
     when.keep(shift)
-
-
-def _where(state: Path, url: str | None, key: str | None) -> tuple[str, str]:
-    """The address and key that were given, else those of the last run on the state folder."""
-    last = Notes(state / "last.json").read()
-    own = Notes(state / str(last.get("notes", ""))).read()
-    url = url or last.get("url")
-    # The remembered key is for the remembered deployment only: it is sent to nobody else.
-    if key is None and url == last.get("url"):
-        key = own.get("admin_key")
-    if not url:
-        fail(f"no Daybook has run on {state}: start scripts/run, or give --url and --key.")
-    if not key:
-        fail("an admin service key is needed: give --key or DAYBOOK_KEY.")
-    return url, key
 
 
 def _progress() -> Progress:

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.notes import Notes
+
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
@@ -16,6 +18,13 @@ DatabaseUrl = Annotated[
 ]
 Data = Annotated[
     Path | None, typer.Option("--data", help="The folder of the embedded server.", metavar="DIR")
+]
+Url = Annotated[
+    str | None, typer.Option(envvar="DAYBOOK_URL", help="The API. Default: that of the last run.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="DAYBOOK_KEY", help="An admin service key. Default: the last run's."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -39,6 +48,21 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one plain line."""
     typer.echo(f"daybook: {message}", err=True)
     raise typer.Exit(code)
+
+
+def running_on(state: Path, url: str | None, key: str | None) -> tuple[str, str]:
+    """The address and key that were given, else those of the last run on the state folder."""
+    last = Notes(state / "last.json").read()
+    own = Notes(state / str(last.get("notes", ""))).read()
+    url = url or last.get("url")
+    # The remembered key is for the remembered deployment only: it is sent to nobody else.
+    if key is None and url == last.get("url"):
+        key = own.get("admin_key")
+    if not url:
+        fail(f"no Daybook has run on {state}: start scripts/run, or give --url and --key.")
+    if not key:
+        fail("an admin service key is needed: give --key or DAYBOOK_KEY.")
+    return url, key
 
 
 def show(table: Table) -> None:

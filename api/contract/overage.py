@@ -79,9 +79,11 @@ async def switch(request: Request) -> Response:
 
 
 async def _set(call: Call, asked: Switch) -> Answer:
-    context = await call.context()
-    done = await call.house.ledger.set_overage(call.workspace_id, asked.enabled, context)
-    return Answer(_view(await standing(call)), done.position)
+    house = call.house
+    position = await house.ledger.switch_overage(
+        house.till.contracts, call.workspace_id, asked.enabled, await call.context()
+    )
+    return Answer(_view(await standing(call)), position)
 
 
 def _view(stands: Standing) -> OverageView:

@@ -1,0 +1,1 @@
+"""What a workspace agrees to: plans, subscriptions, changes of them, and invoices."""

@@ -1,0 +1,209 @@
+"""`/v1/billing/plan-change`: what another plan would cost, exactly; then it, or nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+from fastapi import APIRouter
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.call import Call, enter, parse, read_body
+from api.idempotency import Answer, once
+from api.openapi import documented
+from api.reads import newest_position
+from domain.plan_changing import Confirmed, Quoted
+from domain.subscription_facts import Direction
+from domain.usage import Label
+
+router = APIRouter(prefix="/v1/billing/plan-change", tags=["billing"])
+
+
+class PlanChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plan to change to, and which bots should stay where it allows fewer, best first."""
+
+    plan: Label
+    keep_bot_ids: Annotated[tuple[Label, ...], Meta(max_length=1_000)] = ()
+
+
+class PreviewLine(msgspec.Struct, frozen=True):
+    """A line of the invoice that the change would make."""
+
+    description: str
+    amount_minor: int
+    proration: bool
+
+
+class Units(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
+    """Included units of a bucket, before and after."""
+
+    before: int
+    after: int
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What the change would do: bots that it pauses, first to last, and included units."""
+
+    bots_to_pause: tuple[str, ...]
+    allowance: dict[str, Units]
+
+
+class PlanPreview(msgspec.Struct, frozen=True):
+    """What the change costs now, and from the next invoice on. `proration_date` is the instant
+    that the confirmation will use too; null where nothing is prorated."""
+
+    preview_id: str
+    plan: str
+    direction: Direction
+    requires_checkout: bool
+    proration_date: int | None
+    amount_due_now_minor: int
+    currency: str
+    lines: tuple[PreviewLine, ...]
+    effective_at: datetime
+    next_invoice_total_minor: int
+    effects: Effects
+    expires_at: datetime
+
+
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The preview to carry out."""
+
+    preview_id: Label
+
+
+class PlanChangeResult(msgspec.Struct, frozen=True):
+    """`applied`: it is in force, and was charged; `scheduled`: it will be when the cycle closes;
+    `pending_payment`: when it is paid, for instance at `payment_url`."""
+
+    status: str
+    effective_at: datetime
+    charged_minor: int
+    payment_url: str | None
+
+
+class NoChange(msgspec.Struct, frozen=True):
+    """Nothing is scheduled."""
+
+    scheduled_change: None = None
+
+
+_change = msgspec.json.Decoder(PlanChange)
+_confirmation = msgspec.json.Decoder(Confirmation)
+
+
+@router.post(
+    "/preview",
+    **documented(
+        "What another plan would cost",
+        "billing:write",
+        body=PlanChange,
+        answers={200: PlanPreview},
+        examples={"pro": {"plan": "pro", "keep_bot_ids": []}},
+        keyed=False,
+    ),
+)
+async def preview(request: Request) -> Response:
+    """The amount is Stripe's own, to the second; nothing is changed and nothing charged."""
+    call = await enter(request, "billing:write")
+    body = await read_body(request)
+    asked = parse(_change, body)
+    return await once(call, body, lambda key: _preview(call, asked, key))
+
+
+async def _preview(call: Call, asked: PlanChange, key: str) -> Answer:
+    house = call.house
+    preview_id = f"pcq_{uuid5(NAMESPACE_URL, f'{call.workspace_id}/{key}').hex}"
+    quoted = await house.ledger.preview_plan(
+        house.till.contracts,
+        call.workspace_id,
+        asked.plan,
+        asked.keep_bot_ids,
+        preview_id,
+        await call.context(),
+    )
+    currency = (await house.ledger.plans()).current.currency
+    return Answer(_told(quoted, currency), quoted.position)
+
+
+@router.post(
+    "/confirm",
+    **documented(
+        "Change the plan as previewed",
+        "billing:write",
+        body=Confirmation,
+        answers={200: PlanChangeResult},
+        examples={"a preview": {"preview_id": "pcq_0"}},
+        keyed=True,
+    ),
+)
+async def confirm(request: Request) -> Response:
+    """Charges exactly what was previewed. 409 `preview_stale`, with the new figure where only
+    that differs, when it no longer holds: then nothing was done."""
+    call = await enter(request, "billing:write")
+    body = await read_body(request)
+    asked = parse(_confirmation, body)
+
+    async def act(_: str) -> Answer:
+        house = call.house
+        done = await house.ledger.confirm_plan(
+            house.till.contracts, call.workspace_id, asked.preview_id, await call.context()
+        )
+        return Answer(_result(done), done.position)
+
+    return await once(call, body, act, required=True)
+
+
+@router.delete(
+    "",
+    **documented(
+        "Take a scheduled change back",
+        "billing:write",
+        answers={200: NoChange},
+        keyed=False,
+    ),
+)
+async def unschedule(request: Request) -> Response:
+    """The plan stays as it is when the cycle closes. Nothing happens where nothing is scheduled."""
+    call = await enter(request, "billing:write")
+
+    async def act(_: str) -> Answer:
+        house = call.house
+        position = await house.ledger.unschedule_plan(
+            house.till.contracts, call.workspace_id, await call.context()
+        )
+        return Answer(NoChange(), position or await newest_position(house))
+
+    return await once(call, b"", act)
+
+
+def _told(quoted: Quoted, currency: str) -> PlanPreview:
+    promised = quoted.quote
+    return PlanPreview(
+        promised.preview_id,
+        promised.to_plan,
+        promised.direction,
+        promised.needs_checkout,
+        promised.proration_date,
+        promised.amount_due_now,
+        currency,
+        tuple(
+            PreviewLine(line.description, line.amount_minor, line.proration)
+            for line in promised.lines
+        ),
+        promised.effective_at,
+        promised.next_invoice_total,
+        Effects(
+            quoted.bots_to_pause,
+            {name: Units(*units) for name, units in quoted.allowances.items()},
+        ),
+        promised.expires_at,
+    )
+
+
+def _result(done: Confirmed) -> PlanChangeResult:
+    return PlanChangeResult(done.status, done.effective_at, done.charged, done.payment_url)
