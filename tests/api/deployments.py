@@ -17,7 +17,7 @@ import httpx
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
-OWN_SETTINGS = ("DATABASE_URL", "DAYBOOK_", "BILLING_CATALOGUE")
+OWN_SETTINGS = ("DATABASE_URL", "DAYBOOK_", "BILLING_CATALOGUE", "STRIPE_")
 
 
 def environment(**settings: str) -> dict[str, str]:

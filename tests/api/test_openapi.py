@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -13,11 +14,20 @@ from hypothesis.strategies import SearchStrategy
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 
+from adapters.postgres.database import Database
 from tests.api.conftest import Served
+from tests.api.sandboxed import sandboxed
 
 EXAMPLES = 40
 NOT_ASKED = {"/v1/audit/compare"}
 """A full fold; it takes no input."""
+
+
+@pytest.fixture
+def app(database: Database) -> Iterator[Served]:
+    """The `faces` deployment with a sandbox of Stripe."""
+    with sandboxed(database) as both:
+        yield both.app
 
 
 def test_generated_requests_never_end_in_a_server_error(app: Served) -> None:

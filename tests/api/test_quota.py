@@ -70,8 +70,10 @@ def test_a_new_workspace_is_on_the_free_plan(app: Served) -> None:
         "current_period_end": "2026-07-01T00:00:00Z",
         "cancel_at": None,
         "scheduled_change": None,
+        "pending_change": None,
         "overage_enabled": False,
         "past_due": None,
+        "stripe_subscription_id": None,
         "cycle_id": app.get("/v1/billing/subscription", workspace)["cycle_id"],
     }
 

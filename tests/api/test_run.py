@@ -32,7 +32,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 def test_the_line_for_programs_says_where_it_is_and_how_to_get_in(demo: Deployment) -> None:
     line = demo.line
 
-    assert set(line) == {"url", "admin_key", "database_url", "owner_database_url", "workspaces"}
+    expected = {"url", "admin_key", "database_url", "owner_database_url", "workspaces", "stripe"}
+    assert set(line) == expected
     assert len(line["workspaces"]) >= 5
     for workspace in line["workspaces"]:
         assert set(workspace) == {"id", "name", "key"}

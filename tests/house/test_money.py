@@ -24,7 +24,7 @@ ALLOWED = (
     ("adapters/postgres/embedded.py", "signal.SIGQUIT, 10.0", "seconds, in a tuple"),
     ("api/auth.py", "_known: dict[bytes, tuple[Caller, float]]", "the second it was looked up"),
     ("api/metrics.py", "BUCKETS =", "seconds of a histogram"),
-    ("api/topup.py", "examples=", "a JSON number in the documentation"),
+    ("api/paying/topup.py", '"amount_usd": 20.00', "a JSON number in the documentation"),
     ("api/usage.py", '_usd": ', "a JSON number in the documentation"),
     ("api/workload.py", "draw.", "invented sizes and ages, in tokens and days"),
 )

@@ -1,0 +1,237 @@
+"""The contract of one workspace, recomputed from what was agreed: its cycles, and what Stripe
+must have charged for it, to the cent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from tests.acceptance.year.arithmetic import months_after, part_of
+from tests.acceptance.year.journal import Entry, Journal, moment
+from tests.acceptance.year.units import Line, Units
+
+
+@dataclass
+class Due:
+    """An invoice that there must be: cents by line, in no order."""
+
+    subscription: str
+    reason: str
+    at: datetime  # begin of the period, or the instant of the change
+    amounts: list[int]
+
+    @property
+    def total(self) -> int:
+        """Cents."""
+        return sum(self.amounts)
+
+
+@dataclass
+class Contract:
+    """Folds one workspace's events; afterwards `dues`, `statements` and `wrong` are complete."""
+
+    journal: Journal
+    workspace: str
+    dues: list[Due] = field(default_factory=list)
+    statements: dict[str, list[Line]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    cycles: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.units = Units()
+        self.plan = self.stripe = self.cycle = ""
+        self.anchor = self.starts = self.ends = datetime(1970, 1, 1, tzinfo=UTC)
+        self.overage = False
+        self.quotes: dict[str, dict[str, Any]] = {}
+        self.charged: dict[str, Due] = {}  # by quote
+        self.paid_for = (0, self.starts, self.ends)  # the last debit: cents, from, to
+
+    def fold(self) -> Contract:
+        """Take in everything."""
+        for entry in self.journal.by_workspace[self.workspace]:
+            step = STEPS.get(entry.kind)
+            if step is not None:
+                step(self, entry, entry.data)
+            if entry.kind in CONTRACTUAL:
+                self.units.agree(self._since(entry), self._rate())
+        self.wrong += [f"{self.workspace}: {one}" for one in self.units.wrong]
+        return self
+
+    # The contract's facts.
+
+    def _start(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.plan, self.anchor = data["plan_id"], moment(data["anchor_at"])
+        self.stripe = data.get("stripe_subscription_id") or ""
+        self._open(data)
+        if self.stripe:
+            price = self.journal.price(self.plan)
+            # One that we took for ended goes on: that is its renewal, and no new one.
+            again = any(due.subscription == self.stripe for due in self.dues)
+            reason = "subscription_cycle" if again else "subscription_create"
+            self._due(reason, self.starts, [price])
+            self.paid_for = (price, self.starts, self.ends)
+
+    def _open_cycle(self, entry: Entry, data: dict[str, Any]) -> None:
+        if data["plan_id"] != self.plan:
+            self._say(entry, f"opened on {data['plan_id']}, agreed is {self.plan}")
+        self._open(data)
+        if not any(
+            (self.starts, self.ends)
+            == (months_after(self.anchor, n), months_after(self.anchor, n + 1))
+            for n in range(1, 40)
+        ):
+            self._say(entry, f"{self.starts} to {self.ends} is no month from {self.anchor}")
+        if self.stripe:
+            price = self.journal.price(self.plan)
+            self._due("subscription_cycle", self.starts, [price])
+            self.paid_for = (price, self.starts, self.ends)
+
+    def _open(self, data: dict[str, Any]) -> None:
+        starts = moment(data["period_start"])
+        if self.cycles and self.cycles[-1][1] != starts:
+            self.wrong.append(f"{self.workspace}: {self.cycles[-1]} and {starts} do not abut")
+        self.cycle, self.starts, self.ends = data["cycle_id"], starts, moment(data["period_end"])
+        self.units.open(self.cycle, starts, self._included())
+
+    def _close_cycle(self, entry: Entry, data: dict[str, Any]) -> None:
+        starts, ends = moment(data["period_start"]), moment(data["period_end"])
+        if data["cycle_id"] != self.cycle or starts != self.starts or not starts < ends:
+            self._say(entry, f"closes {starts} to {ends}, running is {self.starts} to {self.ends}")
+        self.cycles.append((starts, ends))
+        lines = self.units.close(ends)
+        said = [
+            Line(
+                one.get("bot_id") or "",
+                one["unit_price"],
+                one.get("late", False),
+                one["units"],
+                one["amount_minor"],
+            )
+            for one in data.get("overage", ())
+            if one["units"] or one["amount_minor"]
+        ]
+        if sorted(said) != sorted(lines):
+            self._say(entry, f"statement {sorted(said)}, recomputed {sorted(lines)}")
+        if any(line.cents for line in lines):
+            if self.stripe or sum(line.cents for line in lines) < 0:
+                self.statements[self.cycle] = lines
+            else:
+                self._say(entry, f"nobody is billed for {lines}")
+
+    def _quote(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.quotes[data["preview_id"]] = data
+        if data.get("proration_date") is None:
+            return
+        due = self._change_due(data)
+        said = [line["amount_minor"] for line in data["lines"]]
+        if sorted(said) != sorted(due.amounts):
+            self._say(entry, f"quoted {said}, recomputed {due.amounts}")
+
+    def _wait_for_payment(self, entry: Entry, data: dict[str, Any]) -> None:
+        self._charge(data["preview_id"])
+
+    def _change_plan(self, entry: Entry, data: dict[str, Any]) -> None:
+        before, self.plan = self.plan, data["to_plan"]
+        if data["from_plan"] != before:
+            self._say(entry, f"changed from {data['from_plan']}, agreed was {before}")
+        preview = data.get("preview_id")
+        if data["direction"] == "upgrade" and preview is not None:
+            due = self._charge(preview)
+            if self.quotes[preview]["amount_due_now"] != data.get("charged", 0):
+                self._say(entry, f"charged {data.get('charged', 0)}, not as {self.quotes[preview]}")
+            self.paid_for = (due.amounts[1], due.at, self.ends)
+            self.units.granted = self._included()
+        elif data["direction"] == "downgrade" and moment(data["effective_at"]) < self.ends:
+            self._say(entry, f"a downgrade at {data['effective_at']}, before {self.ends}")
+
+    def _end(self, entry: Entry, data: dict[str, Any]) -> None:
+        ended, was = moment(data["ended_at"]), data.get("stripe_subscription_id") or ""
+        # A cycle that we believed in before we heard of the end was never billed.
+        self.dues = [
+            due
+            for due in self.dues
+            if (due.subscription, due.reason) != (was, "subscription_cycle") or due.at < ended
+        ]
+        self.stripe = ""
+
+    def _allow_overage(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.overage = True
+
+    def _end_overage(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.overage = False
+
+    def _follow_stripe(self, entry: Entry, data: dict[str, Any]) -> None:
+        if data["stripe_subscription_id"] == self.stripe:
+            self.ends = moment(data["period_end"])
+
+    # The account's facts.
+
+    def _use(self, entry: Entry, data: dict[str, Any]) -> None:
+        if data["usage"]["meter"] == "chat_generation":
+            self.units.take(entry)
+
+    def _give_back(self, entry: Entry, data: dict[str, Any]) -> None:
+        if data["usage"]["meter"] == "chat_generation":
+            self.units.give_back(entry)
+
+    # Parts.
+
+    def _charge(self, preview: str) -> Due:
+        """The invoice of an upgrade, once, whether it was paid at once or later."""
+        if preview not in self.charged:
+            self.charged[preview] = due = self._change_due(self.quotes[preview])
+            self.dues.append(due)
+        return self.charged[preview]
+
+    def _change_due(self, quote: dict[str, Any]) -> Due:
+        """What is not used of the last debit comes back; the new price for the rest is due."""
+        at = datetime.fromtimestamp(quote["proration_date"], UTC)
+        back = -part_of(*self.paid_for, at)
+        rest = part_of(self.journal.price(quote["to_plan"]), self.starts, self.ends, at)
+        return Due(self.stripe, "subscription_update", at, [back, rest])
+
+    def _due(self, reason: str, at: datetime, amounts: list[int]) -> None:
+        self.dues.append(Due(self.stripe, reason, at, amounts))
+
+    def _included(self) -> int:
+        buckets = self.journal.plans[self.plan]["buckets"]
+        return int(buckets["ai_credits"]["units"]) if "ai_credits" in buckets else 0
+
+    def _rate(self) -> int | None:
+        rate = self.journal.plans[self.plan].get("overage_unit_usd")
+        return round(Decimal(rate) * 10**6) if rate is not None and self.overage else None
+
+    def _since(self, entry: Entry) -> datetime:
+        """When a fact's terms apply: what happens at the close of a cycle, from there on."""
+        if entry.kind == "CycleOpened":
+            return self.starts
+        if entry.kind == "PlanChanged":
+            return moment(entry.data["effective_at"])
+        return entry.at
+
+    def _say(self, entry: Entry, words: str) -> None:
+        self.wrong.append(f"{self.workspace} position {entry.position} {entry.kind}: {words}")
+
+
+CONTRACTUAL = (
+    *("SubscriptionStarted", "CycleOpened", "PlanChanged", "SubscriptionEnded"),
+    *("OverageEnabled", "OverageDisabled"),
+)
+
+STEPS: dict[str, Callable[[Contract, Entry, dict[str, Any]], None]] = {
+    "SubscriptionStarted": Contract._start,
+    "CycleOpened": Contract._open_cycle,
+    "CycleClosed": Contract._close_cycle,
+    "PlanChangeQuoted": Contract._quote,
+    "PlanChangePending": Contract._wait_for_payment,
+    "PlanChanged": Contract._change_plan,
+    "SubscriptionEnded": Contract._end,
+    "OverageEnabled": Contract._allow_overage,
+    "OverageDisabled": Contract._end_overage,
+    "StripeSubscriptionSynced": Contract._follow_stripe,
+    "UsageRecorded": Contract._use,
+    "UsageVoided": Contract._give_back,
+}

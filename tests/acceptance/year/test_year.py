@@ -1,0 +1,133 @@
+"""Issue 5: a simulated year at small size. At full size it is `scripts/year`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from adapters.postgres.database import Database
+from tests.acceptance.year.journal import Entry, Journal, moment, read
+from tests.acceptance.year.town import stamp
+from tests.acceptance.year.verdict import A_SECOND, of_events, verdict
+from tests.acceptance.year.year import live
+from tests.api.sandboxed import sandboxed
+
+WORKSPACES = int(os.environ.get("YEAR_WORKSPACES", "6"))
+SEED = int(os.environ.get("YEAR_SEED", "1"))
+
+
+@pytest.mark.parametrize("catalogue", ["flarex", "faces"])
+def test_a_year_is_billed_to_the_cent(database: Database, catalogue: str) -> None:
+    print(f"YEAR_SEED={SEED}")
+    with sandboxed(database, catalogue, mode="held", strict=False) as shop:
+        town = live(shop, catalogue, SEED, WORKSPACES, print, stride=72)
+        wrong = verdict(town, catalogue)
+        lived = (len(town.books.find("invoice")), town.post.lost, town.acts["repaired"])
+
+    assert wrong == []
+    assert min(lived) > WORKSPACES, f"not much happened: {lived}"
+    assert unnoticed(read(database, catalogue)) == []
+
+
+# The control: whoever changes one thing in the books is found out.
+
+Data = dict[str, Any]
+Forgery = Callable[[Data], Data | None]
+
+
+def unnoticed(journal: Journal) -> list[str]:
+    """Which forgeries the recomputation does not see."""
+    assert of_events(journal) == []
+    missed = []
+    for kind, forgery in FORGERIES:
+        once = Once(kind, forgery)
+        forged = journal.altered(once)
+        if once.position and of_events(forged) == []:
+            missed.append(f"{kind} at position {once.position}")
+    return missed
+
+
+class Once:
+    """Forges the first entry of a kind that can be; None leaves it out."""
+
+    def __init__(self, kind: str, forgery: Forgery) -> None:
+        self._kind, self._forgery = kind, forgery
+        self.position = 0
+
+    def __call__(self, entry: Entry) -> Entry | None:
+        if entry.kind != self._kind or self.position:
+            return entry
+        data = self._forgery(dict(entry.data))
+        if data == entry.data:
+            return entry
+        self.position = entry.position
+        return None if data is None else entry._replace(data=data)
+
+
+def later(name: str) -> Forgery:
+    """One second later."""
+    return lambda data: data | {name: stamp(moment(data[name]) + A_SECOND)}
+
+
+def more(name: str) -> Forgery:
+    """One cent, µ or unit more."""
+    return lambda data: data | {name: data.get(name, 0) + 1}
+
+
+def quoted_more(data: Data) -> Data:
+    """A quote of Stripe's, one cent dearer."""
+    if data.get("proration_date") is None:
+        return data
+    first, *others = data["lines"]
+    dearer = first | {"amount_minor": first["amount_minor"] + 1}
+    return data | {"lines": [dearer, *others]}
+
+
+def charged_more(data: Data) -> Data:
+    """An upgrade that cost a cent more than was said."""
+    if data["direction"] != "upgrade" or data.get("preview_id") is None:
+        return data
+    return data | {"charged": data.get("charged", 0) + 1}
+
+
+def billed_more(data: Data) -> Data:
+    """A statement with a unit too many."""
+    if not data.get("overage"):
+        return data
+    first, *others = data["overage"]
+    return data | {"overage": [first | {"units": first["units"] + 1}, *others]}
+
+
+def used_more(data: Data) -> Data:
+    """An act of a million tokens more than it was charged for."""
+    usage = data.get("usage") or {}
+    tokens = usage.get("tokens", {})
+    if any(draw["source"] == "oauth" for draw in data.get("draws", ())):
+        return data
+    dearer = tokens | {"input": tokens.get("input", 0) + 1_000_000}
+    return data | {"usage": usage | {"tokens": dearer}}
+
+
+def paused_by_plan(data: Data) -> Data:
+    """A bot that the plan paused although nobody chose a smaller one."""
+    return data | {"by": "plan_limit"}
+
+
+FORGERIES: list[tuple[str, Forgery]] = [
+    ("InvoiceLineRecorded", more("amount")),
+    ("InvoiceFinalized", more("total")),
+    ("InvoiceDrafted", lambda data: None),
+    ("SubscriptionStarted", later("period_start")),
+    ("CycleOpened", later("period_end")),
+    ("CycleClosed", later("period_end")),
+    ("CycleClosed", billed_more),
+    ("PlanChangeQuoted", quoted_more),
+    ("PlanChanged", charged_more),
+    ("SubscriptionPastDue", later("grace_ends_at")),
+    ("UsageRecorded", used_more),
+    ("Debited", more("amount")),
+    ("BotPaused", paused_by_plan),
+]

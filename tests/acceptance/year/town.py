@@ -1,0 +1,158 @@
+"""A town of workspaces that lives for a year: one deployment, one Stripe, one clock, one seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import httpx
+
+from adapters.stripe.sandbox.books import Books, Json
+from tests.acceptance.year.post import Post
+from tests.api.sandboxed import KEY, Sandboxed
+
+MODELS = ("gpt-5.4", "gpt-5.4-mini", "gpt-4o-mini", "claude-sonnet-4-6")
+REFUSALS = frozenset({402, 403, 409})
+"""How a customer's wish may end beside success: these are decisions, not accidents."""
+
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+Act = Callable[[], None]
+
+
+class Town:
+    """What every workspace shares. Time goes forward only, and whole seconds at a time."""
+
+    def __init__(self, shop: Sandboxed, seed: int, start: datetime) -> None:
+        assert shop.sandbox.books is not None
+        self.shop = shop
+        self.books: Books = shop.sandbox.books
+        self.random = Random(seed)
+        self.post = Post(shop, self.random)
+        self.now = start
+        self.acts: Counter[str] = Counter()
+        self.reconciled_at = start
+        self.is_stormy = False
+        self._stripe = httpx.Client(base_url=shop.sandbox.url, auth=(KEY, ""), timeout=60)
+        self._numbers = iter(range(1, 10**9))
+        self.go_to(start)
+
+    # Time.
+
+    def go_to(self, now: datetime) -> None:
+        """Move both clocks; nobody looks yet."""
+        self.now = now
+        self.shop.to(stamp(now))
+        stands = self.shop.sandbox.control.clock(unix(now))
+        assert stands == unix(now), f"Stripe's clock stands at {stands}"
+
+    def tick(self) -> None:
+        """Timers fire, and our own log is followed."""
+        self.acts["tick"] += 1
+        self.shop.tick()
+
+    def reconcile(self) -> list[Any]:
+        """Compare with Stripe since the last time; what is left unexplained."""
+        days = min((self.now - self.reconciled_at).days + 2, 30)
+        answer = self.shop.app.post("/v1/admin/reconcile", {"days": days})
+        assert answer.status_code == 200, answer.text
+        self.reconciled_at = self.now
+        report = answer.json()
+        self.acts["reconcile"] += 1
+        self.acts["repaired"] += len(report["applied"])
+        return list(report["mismatches"])
+
+    # What is nobody's wish.
+
+    def turn_weather(self) -> None:
+        """For a while calls to Stripe break off, before or after they were carried out."""
+        before, self.is_stormy = self.is_stormy, self.chance(0.3 if self.is_stormy else 0.04)
+        if not before and not self.is_stormy:
+            return
+        script = []
+        if self.is_stormy:
+            fault = self.random.choice(("drop", "drop_after", "error"))
+            script = [{"path": "*", "fault": fault, "times": self.random.randint(1, 4)}]
+            self.acts[f"storm {fault}"] += 1
+        self.shop.sandbox.control.script(*script)
+
+    def clear_up(self) -> None:
+        """The weather is fine again."""
+        if self.is_stormy:
+            self.is_stormy = False
+            self.shop.sandbox.control.script()
+
+    def settle_on(self) -> None:
+        """The seller decides anew what becomes of subscriptions that are never paid."""
+        after = self.random.choice(("leave", "cancel", "unpaid"))
+        self.order("/billing", after_last=after)
+        self.acts[f"unpaid ones: {after}"] += 1
+
+    def reprice(self) -> None:
+        """New prices for models, from tomorrow on."""
+        prices = [
+            {
+                "model": model,
+                "input_usd_per_m": f"{self.random.randint(1, 300)}e-2",
+                "output_usd_per_m": f"{self.random.randint(1, 1_500)}e-2",
+                "cached_input_usd_per_m": f"{self.random.randint(1, 99)}e-3",
+            }
+            for model in MODELS
+        ]
+        markup = self.random.choice((0, 500, 333))
+        body = {
+            "effective_from": stamp(self.now + DAY / 2),
+            "markup_bps": markup,
+            "entries": prices,
+        }
+        self.ask("reprice", "POST", "/v1/admin/price-books", body)
+
+    # Talking to both sides.
+
+    def ask(
+        self, act: str, method: str, path: str, body: Any = None, workspace: str | None = None
+    ) -> Any:
+        """Ask our API for something; its JSON, or None where it was refused.
+
+        An answer that is neither success nor a refusal fails the year."""
+        key = {"Idempotency-Key": f"year-{next(self._numbers)}"} if method == "POST" else None
+        answer = self.shop.app.call(method, path, body, workspace=workspace, headers=key)
+        if answer.is_success:
+            self.acts[act] += 1
+            return answer.json()
+        known = REFUSALS | {503} if self.is_stormy else REFUSALS
+        assert answer.status_code in known, f"{act} {path} {body}: {answer.text}"
+        self.acts[f"{act}: {answer.json()['code']}"] += 1
+        return None
+
+    def at_stripe(self, method: str, path: str, **params: Any) -> Json | None:
+        """Somebody does something at Stripe, not through us; None where Stripe refused."""
+        self.clear_up()  # the storm is on our line only
+        answer = self._stripe.request(method, f"/v1{path}", data=params)
+        assert answer.status_code < 500, answer.text
+        return dict(answer.json()) if answer.is_success else None
+
+    def order(self, path: str, **told: Any) -> Json:
+        """Tell the sandbox what a person or a bank does."""
+        return dict(self.shop.sandbox.control.post(path, **told))
+
+    def number(self) -> int:
+        """A number that nothing else has."""
+        return next(self._numbers)
+
+    def chance(self, of: float) -> bool:
+        """Whether something happens."""
+        return self.random.random() < of
+
+
+def stamp(moment: datetime) -> str:
+    """RFC 3339, UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def unix(moment: datetime) -> int:
+    """Whole seconds."""
+    return int(moment.timestamp())
