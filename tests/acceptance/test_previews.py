@@ -114,6 +114,7 @@ def shop(database: Database) -> Iterator[Sandboxed]:
         yield both
 
 
+@pytest.mark.slow
 def test_a_confirmation_charges_what_was_previewed_or_nothing(shop: Sandboxed) -> None:
     clock = Clock(shop)
 

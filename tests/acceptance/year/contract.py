@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from tests.acceptance.year.arithmetic import months_after, part_of
@@ -37,6 +38,7 @@ class Contract:
     workspace: str
     dues: list[Due] = field(default_factory=list)
     statements: dict[str, list[Line]] = field(default_factory=dict)
+    invoiced: dict[str, tuple[str, int]] = field(default_factory=dict)  # cycle -> invoice, cents
     wrong: list[str] = field(default_factory=list)
     cycles: list[tuple[datetime, datetime]] = field(default_factory=list)
 
@@ -66,6 +68,9 @@ class Contract:
         self.plan, self.anchor = data["plan_id"], moment(data["anchor_at"])
         self.stripe = data.get("stripe_subscription_id") or ""
         self._open(data)
+        follows = bool(self.cycles) and self.cycles[-1][1] == self.starts
+        if not self._is_a_month() and not follows:
+            self._say(entry, f"{self.starts} to {self.ends} is no month from {self.anchor}")
         if self.stripe:
             price = self.journal.price(self.plan)
             # One that we took for ended goes on: that is its renewal, and no new one.
@@ -78,16 +83,17 @@ class Contract:
         if data["plan_id"] != self.plan:
             self._say(entry, f"opened on {data['plan_id']}, agreed is {self.plan}")
         self._open(data)
-        if not any(
-            (self.starts, self.ends)
-            == (months_after(self.anchor, n), months_after(self.anchor, n + 1))
-            for n in range(1, 40)
-        ):
+        if not self._is_a_month():
             self._say(entry, f"{self.starts} to {self.ends} is no month from {self.anchor}")
         if self.stripe:
             price = self.journal.price(self.plan)
             self._due("subscription_cycle", self.starts, [price])
             self.paid_for = (price, self.starts, self.ends)
+
+    def _is_a_month(self) -> bool:
+        """Whether the cycle is one of those that are counted from the anchor."""
+        ends = [months_after(self.anchor, count) for count in range(40)]
+        return (self.starts, self.ends) in pairwise(ends)
 
     def _open(self, data: dict[str, Any]) -> None:
         starts = moment(data["period_start"])
@@ -163,6 +169,9 @@ class Contract:
     def _end_overage(self, entry: Entry, data: dict[str, Any]) -> None:
         self.overage = False
 
+    def _note_invoiced(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.invoiced[data["cycle_id"]] = (data["stripe_invoice_id"], data["amount"])
+
     def _follow_stripe(self, entry: Entry, data: dict[str, Any]) -> None:
         if data["stripe_subscription_id"] == self.stripe:
             self.ends = moment(data["period_end"])
@@ -232,6 +241,7 @@ STEPS: dict[str, Callable[[Contract, Entry, dict[str, Any]], None]] = {
     "OverageEnabled": Contract._allow_overage,
     "OverageDisabled": Contract._end_overage,
     "StripeSubscriptionSynced": Contract._follow_stripe,
+    "OverageInvoiced": Contract._note_invoiced,
     "UsageRecorded": Contract._use,
     "UsageVoided": Contract._give_back,
 }

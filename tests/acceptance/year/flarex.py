@@ -36,6 +36,8 @@ class FlarexCustomer(Customer):
         "give_back": 2,
     }
 
+    _count = 0  # bots that were ever made
+
     @property
     def plan(self) -> str:
         """The plan in force."""
@@ -43,8 +45,8 @@ class FlarexCustomer(Customer):
 
     def arrive(self) -> None:
         super().arrive()
-        self._given: list[str] = []
-        self._plan = "starter"
+        self._given: list[str] = []  # acts that may be taken back
+        self._plan = "starter"  # as it was when somebody looked
 
     def change_plan(self) -> None:
         """Preview another plan; mostly confirm, perhaps after a while."""
@@ -107,8 +109,6 @@ class FlarexCustomer(Customer):
 
     def _bots(self) -> list[str]:
         return [f"b{number:02}" for number in range(1, self._count + 1)] if self.is_here else []
-
-    _count = 0
 
     def add_bot(self) -> None:
         """One more, if the plan has room for it."""

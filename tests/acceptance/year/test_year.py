@@ -19,6 +19,7 @@ WORKSPACES = int(os.environ.get("YEAR_WORKSPACES", "6"))
 SEED = int(os.environ.get("YEAR_SEED", "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("catalogue", ["flarex", "faces"])
 def test_a_year_is_billed_to_the_cent(database: Database, catalogue: str) -> None:
     print(f"YEAR_SEED={SEED}")

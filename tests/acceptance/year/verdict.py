@@ -84,6 +84,10 @@ def overage(contract: Contract, mirror: dict[str, Document]) -> list[str]:
             wrong.append(f"{contract.workspace} {document.id}: its lines are not its total")
     for cycle in sorted(contract.statements.keys() | there.keys()):
         due = [(x.bot, x.units, x.cents) for x in contract.statements.get(cycle, ()) if x.cents]
+        where, amount = contract.invoiced.get(cycle, ("", 0))
+        if where in mirror and mirror[where].status == "draft" and cycle not in there:
+            # Stripe leaves the drafts of an unpaid subscription alone; lines come with the end.
+            there[cycle] = due if sum(cents for *_, cents in due) == amount else []
         if sorted(due) != sorted(there.get(cycle, ())):
             wrong.append(
                 f"{contract.workspace} overage of {cycle}: due {sorted(due)},"
