@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from domain.activation import activate, renewed_after_end
 from domain.catalogue import PlanCatalogue
 from domain.commands import Stream
@@ -73,7 +75,12 @@ class ContractSync(PlanChanging):
             # Only now: nothing that was fetched may be older than what it is compared with.
             remote = await contracts.subscription(stripe_id)
             assert remote is not None
-            after = await self._compare(workspace_id, remote, before.terms, context)
+            took = None
+            if remote.plan != (before.plan_id, before.plan_version) and remote.latest_invoice_id:
+                update = await contracts.invoice(remote.latest_invoice_id)
+                if update is not None and update.billing_reason == "subscription_update":
+                    took = update.amount_due
+            after = await self._compare(workspace_id, remote, took, before.terms, context)
             if after is not None:
                 return Synced("applied", after, remote)
         raise ConcurrencyConflict()
@@ -97,7 +104,9 @@ class ContractSync(PlanChanging):
             return activate(account, subscription, workspace, plans, remote, received, context)
 
         try:
-            await self.change_contract(remote.workspace_id, context, decide, "webhook")
+            # Stripe's clock may be ahead of ours: what is over there is over here first.
+            ahead = replace(context, now=max(context.now, remote.period_start))
+            await self.change_contract(remote.workspace_id, ahead, decide, "webhook")
         except AlreadySubscribed:
             return "deferred"
         return "applied"
@@ -129,7 +138,12 @@ class ContractSync(PlanChanging):
         return found if found.version else None
 
     async def _compare(
-        self, workspace_id: str, remote: RemoteSubscription, terms: int, context: Context
+        self,
+        workspace_id: str,
+        remote: RemoteSubscription,
+        took: int | None,
+        terms: int,
+        context: Context,
     ) -> Subscription | None:
         """Record the difference; None if ours changed since it was read."""
 
@@ -141,7 +155,7 @@ class ContractSync(PlanChanging):
         ) -> Subscription | None:
             if subscription.terms != terms:
                 return None
-            follow(account, subscription, workspace, plans, remote, context)
+            follow(account, subscription, workspace, plans, remote, took, context)
             return subscription.clone()
 
         # What is over by our own clock is closed first, in a save of its own.

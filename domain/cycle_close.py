@@ -46,7 +46,8 @@ def roll_over(
     """Close every cycle that is over and open the next; returns how many were closed."""
     now, closed = account.moment(context), 0
     while (end := over_at(subscription)) is not None and now >= end and closed < CYCLES_AT_ONCE:
-        close_cycle(account, subscription, plans, end, context)
+        if subscription.period_start is not None and end > subscription.period_start:
+            close_cycle(account, subscription, plans, end, context)
         cancelled, scheduled = subscription.cancellation, subscription.scheduled
         if cancelled is not None and end >= cancelled.cancel_at:
             keep = cancelled.keep_bot_ids

@@ -11,6 +11,7 @@ from domain.catalogue import PlanCatalogue
 from domain.commands import Command, Stream
 from domain.contract_sync import ContractSync, Disposition
 from domain.dunning import note_failure, note_settled
+from domain.errors import ConcurrencyConflict
 from domain.facts import Context
 from domain.invoice import Invoice, InvoiceDocument, invoice_stream, is_dunned
 from domain.money import usd
@@ -148,14 +149,18 @@ class Invoicing(ContractSync):
             except InvoiceIsFinal:
                 known = await contracts.billed_lines(customer, closed.cycle_id, closed.period_end)
                 missing = [item for item in items if item.number not in known]
-        if missing or not draft:
+        if missing:
             alone = f"overage:{closed.cycle_id}:invoice"
             invoice_id = await contracts.open_invoice(
                 workspace_id, customer, closed.cycle_id, currency, alone
             )
-            for item in missing:
-                await contracts.add_line(customer, invoice_id, item, f"{item.key}:alone")
-            await contracts.finalize(invoice_id, f"{alone}:final")
+            try:
+                for item in missing:
+                    await contracts.add_line(customer, invoice_id, item, f"{item.key}:{invoice_id}")
+            except InvoiceIsFinal:  # somebody else billed it at this moment
+                raise ConcurrencyConflict() from None
+        if invoice_id and invoice_id != draft:
+            await contracts.finalize(invoice_id, f"final:{invoice_id}")
         await self._note_billed(workspace_id, closed, invoice_id or "", context)
         return True
 

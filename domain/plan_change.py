@@ -237,11 +237,12 @@ def mark_pending(
     context: Context,
 ) -> None:
     """The card did not pay for an upgrade at once."""
+    cause = _cause("plan_pending", subscription, quote)
     fail_pending(subscription, "superseded", context)
     unschedule(subscription, "superseded", context)
     subscription.record(
         PlanChangePending(
-            **subscription.stamp(context, f"plan_pending:{quote.preview_id}"),
+            **subscription.stamp(context, cause),
             preview_id=quote.preview_id,
             stripe_invoice_id=stripe_invoice_id,
             expires_at=expires_at,
@@ -249,11 +250,19 @@ def mark_pending(
     )
 
 
+def _cause(step: str, subscription: Subscription, quote: PlanChangeQuoted) -> str:
+    """Why a step of a quote is recorded: once, unless the contract moved on in between."""
+    moved = subscription.terms != quote.subscription_version
+    return f"{step}:{quote.preview_id}" + (f":{subscription.version + 1}" if moved else "")
+
+
 def fail_pending(subscription: Subscription, code: str, context: Context) -> None:
     """The upgrade that waits for its payment will not happen; a no-op where none waits."""
     pending = subscription.pending_change
     if pending is not None:
-        stamp = subscription.stamp(context, f"plan_failed:{pending.preview_id}")
+        stamp = subscription.stamp(
+            context, f"plan_failed:{pending.preview_id}:{subscription.version + 1}"
+        )
         subscription.record(PlanChangeFailed(**stamp, preview_id=pending.preview_id, code=code))
 
 
@@ -261,14 +270,15 @@ def schedule_downgrade(
     subscription: Subscription, quote: PlanChangeQuoted, schedule_id: str | None, context: Context
 ) -> None:
     """A smaller plan when the cycle closes, in the place of whatever was to happen then."""
+    cause = _cause("downgrade", subscription, quote)
     unschedule(subscription, "superseded", context)
     revoke_cancellation(subscription, "plan_change", context)
     subscription.record(
         DowngradeScheduled(
-            **subscription.stamp(context, f"downgrade:{quote.preview_id}"),
+            **subscription.stamp(context, cause),
             to_plan=quote.to_plan,
             to_version=quote.to_version,
-            effective_at=quote.effective_at,
+            effective_at=subscription.period_end or quote.effective_at,
             preview_id=quote.preview_id,
             keep_bot_ids=quote.keep_bot_ids,
             stripe_schedule_id=schedule_id,

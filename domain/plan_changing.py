@@ -14,7 +14,7 @@ from typing import Literal
 from domain.bots import bots_to_pause
 from domain.catalogue import PlanCatalogue
 from domain.commands import Stream
-from domain.contract_errors import PreviewStale
+from domain.contract_errors import PlanChangeIsPending, PreviewStale
 from domain.credit_account import CreditAccount
 from domain.errors import NotFound
 from domain.facts import Context, Fact
@@ -87,6 +87,9 @@ class PlanChanging(Subscribing):
         if subscription.stripe is not None and change.direction == "upgrade":
             price = price_of(change.offer, plans)
             instant = int(context.now.timestamp())
+            remote = await contracts.subscription(subscription.stripe.id)
+            if remote is None or remote.plan != (subscription.plan_id, subscription.plan_version):
+                raise PlanChangeIsPending("Stripe has just changed the plan; ask in a moment")
             preview = await contracts.preview(subscription.stripe.id, price, instant)
         terms = subscription.terms
 
@@ -236,10 +239,13 @@ class PlanChanging(Subscribing):
         elif link is not None:
             if subscription.cancellation is not None:
                 await contracts.set_cancel(link.id, False, f"plan_resume:{preview_id}")
-            schedule_id = await contracts.schedule(link.id, price, f"downgrade:{preview_id}")
+            schedule_id = await contracts.schedule(
+                link.id, price, f"downgrade:{preview_id}", promised.effective_at
+            )
 
         def decide(_: CreditAccount, subscription: Subscription, *__: object) -> None:
-            cause = f"plan_cancel:{preview_id}"
+            moved = subscription.terms != promised.subscription_version
+            cause = "" if moved else f"plan_cancel:{preview_id}"
             known, ours = subscription.cancellation, subscription.scheduled
             if subscription.subscription_id != asked_of:
                 return  # it ended meanwhile

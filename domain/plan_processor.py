@@ -121,8 +121,13 @@ class Contracts(Protocol):
         Whatever was scheduled is released."""
         ...
 
-    async def schedule(self, subscription_id: str, price: Price, key: str) -> str:
-        """Change to a price when the period ends, without proration; the schedule's id."""
+    async def schedule(
+        self, subscription_id: str, price: Price, key: str, at: datetime | None = None
+    ) -> str:
+        """Change to a price when the period ends, without proration; the schedule's id.
+
+        :raises PreviewStale: the period that runs does not end ``at`` that instant.
+        """
         ...
 
     async def release(self, schedule_id: str) -> None:

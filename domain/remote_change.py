@@ -38,9 +38,11 @@ def follow(
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
+    took: int | None,
     context: Context,
 ) -> None:
-    """Record what happened at Stripe, as the difference between its subscription and ours."""
+    """Record what happened at Stripe, as the difference between its subscription and ours.
+    ``took``: what a change of plan cost there, minor units."""
     if remote.status in OVER:
         ended = remote.ended_at or subscription.moment(context)
         reason = remote.end_reason
@@ -49,7 +51,7 @@ def follow(
     _follow_period(account, subscription, workspace, plans, remote, context)
     if subscription.stripe_id != remote.id:
         return
-    _follow_plan(account, subscription, workspace, plans, remote, context)
+    _follow_plan(account, subscription, workspace, plans, remote, took, context)
     _follow_end(subscription, remote, context)
 
 
@@ -115,16 +117,17 @@ def _follow_plan(
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
+    took: int | None,
     context: Context,
 ) -> None:
     pin = (subscription.plan_id, subscription.plan_version)
     if remote.plan is not None and remote.plan != pin and remote.pending_until is None:
-        promised = _promised(subscription, remote.plan, "upgrade")
+        promised = _promised(subscription, remote.plan, "upgrade", took=took)
         if promised is not None:
-            due = promised.amount_due_now
+            due = promised.amount_due_now if took is None else took
             apply_upgrade(account, subscription, workspace, plans, promised, due, context)
-        smaller = _promised(subscription, remote.plan, "downgrade")
-        if promised is None and smaller is not None and smaller.effective_at <= remote.period_start:
+        smaller = _promised(subscription, remote.plan, "downgrade", remote.period_start)
+        if promised is None and smaller is not None:
             # Stripe changed it when the cycle closed, and we had not heard that it would.
             apply_downgrade(account, subscription, workspace, plans, smaller, context)
         elif promised is None and _is_billed_now(subscription, remote):
@@ -154,17 +157,27 @@ def _is_billed_now(subscription: Subscription, remote: RemoteSubscription) -> bo
     """Whether Stripe bills the very cycle that runs here, and nothing is about to change that."""
     assert subscription.period_start is not None
     same = abs(remote.period_start - subscription.period_start) <= TOLERANCE
-    return same and remote.schedule_id is None and subscription.scheduled is None
+    return same and remote.scheduled_plan is None and subscription.scheduled is None
 
 
 def _promised(
-    subscription: Subscription, plan: tuple[str, int] | None, direction: Direction
+    subscription: Subscription,
+    plan: tuple[str, int] | None,
+    direction: Direction,
+    by: datetime | None = None,
+    took: int | None = None,
 ) -> PlanChangeQuoted | None:
-    """The newest quote of a change to a plan: what Stripe did is recognised by it."""
-    for quote in reversed(subscription.quotes.values()):
-        if (quote.to_plan, quote.to_version) == plan and quote.direction == direction:
-            return quote
-    return None
+    """The newest quote of a change to a plan, in effect ``by`` an instant, if there is one for
+    what Stripe ``took``: what Stripe did is recognised by it."""
+    found = [
+        quote
+        for quote in reversed(subscription.quotes.values())
+        if (quote.to_plan, quote.to_version) == plan
+        and quote.direction == direction
+        and (by is None or quote.effective_at <= by)
+    ]
+    exact = [quote for quote in found if quote.amount_due_now == took]
+    return next(iter(exact or found), None)
 
 
 def _follow_end(subscription: Subscription, remote: RemoteSubscription, context: Context) -> None:

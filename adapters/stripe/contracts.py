@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import stripe
 from msgspec.structs import replace
 
 from adapters.stripe import agreements
-from adapters.stripe.billing import StripeInvoices
+from adapters.stripe.billing import TOLERANCE, StripeInvoices
 from adapters.stripe.client import asking
 from adapters.stripe.objects import fetch
 from adapters.stripe.readings import id_of
@@ -131,10 +132,18 @@ class StripeContracts(StripeInvoices):
             return Upgrade(now, None, 0, None)
         return Upgrade(now, invoice_id, int(found["amount_due"]), found.get("hosted_invoice_url"))
 
-    async def schedule(self, subscription_id: str, price: Price, key: str) -> str:
-        """Change to a price when the period ends, without proration; the schedule's id."""
+    async def schedule(
+        self, subscription_id: str, price: Price, key: str, at: datetime | None = None
+    ) -> str:
+        """Change to a price when the period ends, without proration; the schedule's id.
+
+        :raises PreviewStale: the period that runs does not end ``at`` that instant.
+        """
         found = await fetch(self._client, "subscription", subscription_id)
         assert found is not None
+        ends = agreements.subscription(found).period_end
+        if at is not None and abs(ends - at) > TOLERANCE:
+            raise PreviewStale(STALE)
         schedule_id = id_of(found.get("schedule"))
         if not schedule_id:
             with asking("schedule a change of plan"), _refused(PreviewStale, STALE):
@@ -168,7 +177,7 @@ class StripeContracts(StripeInvoices):
         }
         with asking("schedule a change of plan"), _refused(PreviewStale, STALE):
             await self._v1.subscription_schedules.update_async(
-                schedule_id, params, {"idempotency_key": key}
+                schedule_id, params, {"idempotency_key": f"{key}:{schedule_id}:{end}"}
             )
         return schedule_id
 
@@ -213,10 +222,13 @@ class StripeContracts(StripeInvoices):
         found = await self.subscription(subscription_id)
         if found is None or found.status in ("canceled", "incomplete_expired"):
             return
-        with asking("drop a subscription"):
-            await self._v1.subscriptions.cancel_async(
-                subscription_id, {}, {"idempotency_key": f"drop:{subscription_id}"}
-            )
+        try:
+            with asking("drop a subscription"):
+                await self._v1.subscriptions.cancel_async(
+                    subscription_id, {}, {"idempotency_key": f"drop:{subscription_id}"}
+                )
+        except stripe.InvalidRequestError:
+            pass  # it ended at this moment
 
     # Parts.
 

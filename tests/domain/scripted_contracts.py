@@ -161,7 +161,9 @@ class Scripted(Contracts):
             self.done[key] = Upgrade(self.remote, "in_1", due, None)
         return self.done[key]
 
-    async def schedule(self, subscription_id: str, price: Price, key: str) -> str:
+    async def schedule(
+        self, subscription_id: str, price: Price, key: str, at: datetime | None = None
+    ) -> str:
         self.calls.append("schedule")
         self.scheduled = price
         self.change(schedule_id="sub_sched_1")
