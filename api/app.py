@@ -13,30 +13,29 @@ from adapters import catalogues
 from adapters.prices import content_hash
 from adapters.settings import Settings
 from api import (
-    admin,
-    audit,
     billing,
-    dashboard,
-    freezing,
     health,
     history,
     logs,
     openapi,
     outgoing,
     problems,
-    publishing,
-    replays,
-    spending,
     tenancy,
     testing,
     usage,
     usage_batch,
     workspaces,
 )
+from api.admin import freezing, publishing
+from api.admin import money as admin
+from api.auditing import events as audit
+from api.auditing import replays
+from api.dashboard import routes as dashboard
 from api.edge import Edge
 from api.house import House, open_house
 from api.metrics import Metrics
 from api.paying import routes as payments_over_http
+from api.spending import routes as spending
 from api.stripe import follower_route, reconcile_route, webhook_route
 from domain.catalogue import Catalogue
 from domain.errors import BackdatedPriceBook

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter
+from api.dashboard.standing import standing
 from api.openapi import documented, query
 from api.reading import instant_of
 from api.reads import newest_position, reading
-from api.standing import standing
 from domain.credit_account import CreditAccount
 from domain.errors import InvalidInput
 from domain.money import usd

@@ -17,7 +17,7 @@ from adapters.settings import Settings
 from adapters.upstream import Upstream
 from api.auth import KeyRing
 from api.metrics import Metrics
-from api.receipts import Receipts
+from api.spending.receipts import Receipts
 from api.stripe import till as tills
 from api.stripe.follower import Follower
 from api.stripe.handlers import all_handlers, all_reactions

@@ -19,7 +19,7 @@ from adapters.clock import SystemClock
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings, read_settings
 from api import logs
-from api.due import run_due
+from api.running.due import run_due
 from api.stripe import border
 from domain.errors import TryAgain
 from domain.ledger import Ledger

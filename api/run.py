@@ -20,15 +20,15 @@ import typer
 
 from adapters import catalogues
 from adapters.settings import read_stripe
-from api import workload
-from api.access import admin_key, workspace_key
-from api.child import Child
 from api.client import Api, ApiRefused
-from api.deployment import Deployment, opened
-from api.notes import Notes
-from api.plain import plain_errors
-from api.provider import Provider
-from api.sandbox import Access, Stripe
+from api.commands.plain import plain_errors
+from api.demo import workload
+from api.gateway.provider import Provider
+from api.running.access import admin_key, workspace_key
+from api.running.child import Child
+from api.running.deployment import Deployment, opened
+from api.running.notes import Notes
+from api.running.sandbox import Access, Stripe
 from api.serve import CannotServe, Supervisor, listen, say, stopping, url_of
 from domain.catalogue import Catalogue
 
@@ -181,7 +181,7 @@ def _trickle(running: Running, key: str, sold: workload.Market, demo: list[dict[
         "DAYBOOK_TRICKLE_WORKSPACES": ",".join(busy),
         "DAYBOOK_TRICKLE_MARKET": msgspec.json.encode(sold).decode(),
     }
-    running.supervisor.add(Child("live usage", "api.workload", environment=environment))
+    running.supervisor.add(Child("live usage", "api.demo.workload", environment=environment))
 
 
 def curl(url: str, key: str, body: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from adapters.postgres.embedded import EmbeddedServer, EmbeddedServerError
-from api.child import Child
+from api.running.child import Child
 
 PORT = 8440
 BACKLOG = 2048

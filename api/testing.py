@@ -16,11 +16,11 @@ from starlette.responses import Response
 from adapters.clock import TestClock
 from adapters.stripe.backstage import Backstage
 from api.call import Call, answer, enter, parse, read_body
-from api.due import run_due
 from api.house import House
 from api.openapi import documented
 from api.outgoing import sending
 from api.reads import newest_position, reached
+from api.running.due import run_due
 from domain.errors import InvalidInput, NotFound
 from projections import expiries
 from projections.models import MODELS

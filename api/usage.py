@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
-from api.receipts import note
+from api.spending.receipts import note
 from domain.account_facts import UsageVoided
 from domain.charge import Charge
 from domain.errors import PaymentRequired, Refusal, TryAgain

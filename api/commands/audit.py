@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from api.commands.options import Data, DatabaseUrl, Json, fail, instant, show
-from api.deployment import database_for
-from api.plain import plain_errors
-from api.tenants import Tenant, find_tenant
+from api.commands.plain import plain_errors
+from api.commands.tenants import Tenant, find_tenant
+from api.running.deployment import database_for
 from domain.money import usd
 from projections import replay as past
 from projections.compare import Difference

@@ -10,8 +10,8 @@ from rich.table import Table
 from adapters import catalogues
 from api.client import Api
 from api.commands.options import Data, Json, Key, Url, running_on, show
-from api.deployment import state_folder
-from api.plain import plain_errors
+from api.commands.plain import plain_errors
+from api.running.deployment import state_folder
 
 app = typer.Typer(help="What is sold.", no_args_is_help=True)
 Document = Annotated[str, typer.Argument(metavar="FILE", help="YAML, or faces or flarex.")]

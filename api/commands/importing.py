@@ -18,11 +18,11 @@ from rich.progress import (
 
 from api.client import Api
 from api.commands.options import Data, Json, Key, Url, fail, instant, running_on
-from api.deployment import state_folder
-from api.importing import Import, Start, Tally, tenants
-from api.notes import Notes
-from api.plain import plain_errors
-from api.trace import read_trace
+from api.commands.plain import plain_errors
+from api.demo.importing import Import, Start, Tally, tenants
+from api.demo.trace import read_trace
+from api.running.deployment import state_folder
+from api.running.notes import Notes
 from domain.money import usd
 
 SHOWN = 5

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from adapters.postgres import keys
 from api.commands.options import Data, DatabaseUrl, Json, fail, show
-from api.deployment import database_for
-from api.plain import plain_errors
-from api.tenants import find_tenant
+from api.commands.plain import plain_errors
+from api.commands.tenants import find_tenant
+from api.running.deployment import database_for
 
 app = typer.Typer(help="API keys; only their hashes are stored.", no_args_is_help=True)
 

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from adapters.postgres.database import Database
 from api.commands.options import Data, DatabaseUrl, Json, show
-from api.deployment import database_for, ledger_on
-from api.plain import plain_errors
-from api.tenants import Tenant, find_tenant, tenants
+from api.commands.plain import plain_errors
+from api.commands.tenants import Tenant, find_tenant, tenants
+from api.running.deployment import database_for, ledger_on
 from domain.credit_account import CreditAccount
 from domain.money import usd
 from projections.tables import create_all

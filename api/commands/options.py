@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.notes import Notes
+from api.running.notes import Notes
 
 DatabaseUrl = Annotated[
     str | None,

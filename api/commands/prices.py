@@ -11,8 +11,8 @@ from adapters.clock import SystemClock
 from adapters.postgres.database import Database
 from adapters.prices import content_hash, list_prices
 from api.commands.options import Data, DatabaseUrl, fail, instant
-from api.deployment import database_for, ledger_on
-from api.plain import plain_errors
+from api.commands.plain import plain_errors
+from api.running.deployment import database_for, ledger_on
 from domain.facts import Context
 from domain.ledger import Ledger
 from domain.price_book import PriceBookVersion, PriceEntry

@@ -7,8 +7,8 @@ import typer
 
 from api.client import Api
 from api.commands.options import Data, Json, Key, Url, fail, running_on
-from api.deployment import state_folder
-from api.plain import plain_errors
+from api.commands.plain import plain_errors
+from api.running.deployment import state_folder
 
 PATIENCE_S = 600.0
 

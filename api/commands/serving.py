@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from api.plain import plain_errors
+from api.commands.plain import plain_errors
 from api.run import Options, started
 from api.serve import say, stopping
 

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
+from api.dashboard.standing import Standing, standing
 from api.idempotency import Answer, once
 from api.openapi import documented
-from api.standing import Standing, standing
 from domain.bucket import Bucket
 from domain.money import usd
 

@@ -11,8 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from api import figures
-from api.live import Event
+from api.dashboard import figures
+from api.dashboard.live import Event
 from tests.api.conftest import PATIENCE_S, Served, until
 
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'daybook live'"

@@ -17,8 +17,8 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres.database import Database
-from api.due import run_due
 from api.posting import Stand
+from api.running.due import run_due
 from domain.commands import Command, Stream
 from domain.facts import Context
 from domain.hold_facts import Labels

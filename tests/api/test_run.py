@@ -119,7 +119,7 @@ def test_the_printed_curl_charges_a_completion_as_s03_says(state_folder: Path) -
         # The page moves by itself: somebody uses the other workspaces all the time.
         url, key = shlex.split(command)[2], shlex.split(command)[4]
         assert url.startswith("http://127.0.0.1:") and "dbk_" in key
-        assert "api.workload" in " ".join(family(process.pid).values())
+        assert "api.demo.workload" in " ".join(family(process.pid).values())
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

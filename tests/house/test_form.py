@@ -15,7 +15,7 @@ FUNCTION_LINES_MAX = 60
 CODE = sources(*ROOMS, "tests", "scripts")
 # Text that cannot be ours to shorten.
 GENERATED = {"requirements.lock", "LICENSE"}
-VENDORED = ("api/static/",)
+VENDORED = ("api/dashboard/static/",)
 REGISTRIES = (
     ("pypi", ".org"),
     ("pythonhosted", ".org"),

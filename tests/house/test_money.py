@@ -26,7 +26,7 @@ ALLOWED = (
     ("api/metrics.py", "BUCKETS =", "seconds of a histogram"),
     ("api/paying/topup.py", '"amount_usd": 20.00', "a JSON number in the documentation"),
     ("api/usage.py", '_usd": ', "a JSON number in the documentation"),
-    ("api/workload.py", "draw.", "invented sizes and ages, in tokens and days"),
+    ("api/demo/workload.py", "draw.", "invented sizes and ages, in tokens and days"),
 )
 
 

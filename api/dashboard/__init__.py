@@ -1,0 +1,1 @@
+"""The pages that people look at, and the numbers that move on them while they do."""

@@ -1,0 +1,203 @@
+"""A call to a model from its authorisation to its end: charged for what was generated, or not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from adapters.upstream import Upstream, UpstreamError, tokens_of
+from api.call import Call
+from api.refusals import UpstreamFailed
+from api.spending.receipts import note
+from domain.account_holds import BillingSource
+from domain.charge import Charge
+from domain.errors import HoldClosed, NotFound, PaymentRequired, Refusal, TryAgain
+from domain.hold_facts import HoldPlaced, Labels, Release
+from domain.usage import Tokens, Usage
+
+TTL = timedelta(minutes=15)
+LOOK_S = 1.0
+"""How often a stream looks whether its hold has to be extended."""
+PATIENCE_S = 30.0
+"""How long a settlement is tried again where the ledger cannot answer."""
+OUTPUT_DEFAULT = 4_096
+MESSAGE_OVERHEAD = 16  # tokens of a message beside its text
+COUNT_MAX = 1_000_000_000
+
+log = structlog.get_logger("daybook.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be run: ``body`` goes to the provider as it is."""
+
+    meter: str
+    action: str | None
+    labels: Labels
+    body: dict[str, Any]
+    output_max: int
+    source: BillingSource | None = None
+
+    @property
+    def estimate(self) -> Tokens:
+        """Bounds for input and output, in tokens: a token is rarely shorter than two bytes."""
+        messages = self.body.get("messages") or []
+        size = len(msgspec.json.encode([messages, self.body.get("tools")]))
+        bound = size // 2 + MESSAGE_OVERHEAD * (len(messages) + 1)
+        return Tokens(min(bound, COUNT_MAX), 0, min(self.output_max, COUNT_MAX))
+
+    def counted(self, output: int) -> Tokens:
+        """Tokens by our own count, where the provider does not say: four bytes each."""
+        size = len(msgspec.json.encode(self.body.get("messages")))
+        return Tokens(min(size // 4 + 1, COUNT_MAX), 0, min(output, COUNT_MAX))
+
+
+class Metered:
+    """A call that may run: its hold stands until it is settled or released."""
+
+    def __init__(self, call: Call, ask: Ask, hold: HoldPlaced) -> None:
+        self.hold_id = hold.hold_id
+        self.as_user = hold.route == "oauth"
+        self._call = call
+        self._ask = ask
+        self._expires_at: datetime = hold.expires_at
+        self._looked = time.monotonic()
+        self._end: asyncio.Task[Charge | None] | None = None
+
+    async def extend(self) -> None:
+        """Keep the hold alive while tokens flow."""
+        if time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
+        context = await self._call.context()
+        if context.now < self._expires_at - TTL / 2:
+            return
+        ledger = self._call.house.ledger
+        try:
+            done = await ledger.extend_hold(self._call.workspace_id, self.hold_id, TTL, context)
+            self._expires_at = done.answer
+        except (HoldClosed, TryAgain) as refusal:  # what was consumed is charged all the same
+            log.warning("hold_not_extended", hold=self.hold_id, reason=refusal.code)
+
+    async def settle(self, tokens: Tokens) -> Charge:
+        """Charge what was generated, once, even if whoever waits for it goes away."""
+        charge = await self._finish(self._settle(tokens))
+        assert charge is not None
+        return charge
+
+    async def release(self, reason: Release) -> None:
+        """End the call without a charge."""
+        await self._finish(self._release(reason))
+
+    async def _finish(self, end: Any) -> Charge | None:
+        if self._end is None:
+            self._end = asyncio.create_task(end)
+        else:
+            end.close()
+        return await asyncio.shield(self._end)
+
+    async def _settle(self, tokens: Tokens) -> Charge:
+        ask, labels = self._ask, self._ask.labels
+        usage = Usage(
+            event_id=f"gateway:{self.hold_id}",
+            meter=ask.meter,
+            action=ask.action,
+            tokens=tokens,
+            hold_id=self.hold_id,
+            llm_model=labels.llm_model,
+            provider=labels.provider,
+            api_key_id=labels.api_key_id,
+            model_username=labels.model_username,
+            face_id=labels.face_id,
+            bot_id=labels.bot_id,
+            thread_id=labels.thread_id,
+        )
+        until = time.monotonic() + PATIENCE_S
+        wait = 0.05
+        while True:
+            try:
+                context = await self._call.context()
+                return await self._call.house.ledger.charge(self._call.workspace_id, usage, context)
+            except HoldClosed:
+                # It expired while the provider worked. The tokens are consumed all the same.
+                if usage.mode == "record":
+                    raise
+                route = "oauth" if self.as_user else "metered"
+                usage = msgspec.structs.replace(usage, mode="record", route=route)
+            except TryAgain:
+                if time.monotonic() > until:
+                    log.error("call_not_charged", hold=self.hold_id, tokens=str(tokens))
+                    raise
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 2.0)
+
+    async def _release(self, reason: Release) -> None:
+        try:
+            await self._call.house.ledger.release_hold(
+                self._call.workspace_id, self.hold_id, reason, await self._call.context()
+            )
+        except Refusal as refusal:  # it is over, or will be by itself
+            log.warning("hold_not_released", hold=self.hold_id, reason=refusal.code)
+
+
+async def begin(call: Call, ask: Ask) -> Metered:
+    """Let a call run.
+
+    :raises PaymentRequired: nobody would pay for it.
+    """
+    try:
+        done = await call.house.ledger.authorize(
+            call.workspace_id,
+            f"hold_{uuid4().hex}",
+            ask.meter,
+            ask.estimate,
+            ask.labels,
+            await call.context(),
+            source=ask.source,
+            ttl=TTL,
+        )
+    except PaymentRequired as refusal:
+        note(call, refusal)
+        raise
+    hold = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
+    return Metered(call, ask, hold)
+
+
+async def run(call: Call, ask: Ask) -> tuple[dict[str, Any], Charge]:
+    """A whole answer of the provider, charged; it is never made up.
+
+    :raises PaymentRequired: nobody would pay for it.
+    :raises UpstreamFailed: the provider failed; nothing was charged.
+    """
+    upstream = upstream_of(call)
+    metered = await begin(call, ask)
+    try:
+        answer = await upstream.complete(ask.body, as_user=metered.as_user)
+    except UpstreamError as error:
+        await metered.release("upstream_failed")
+        raise UpstreamFailed(str(error)) from None
+    except BaseException:
+        await metered.release("client_cancelled")
+        raise
+    tokens = tokens_of(answer.get("usage"))
+    if tokens is None:
+        tokens = ask.counted(len(msgspec.json.encode(answer["choices"])) // 4)
+    return answer, await metered.settle(tokens)
+
+
+def upstream_of(call: Call) -> Upstream:
+    """The provider of this deployment.
+
+    :raises NotFound: it has none; UPSTREAM_URL names one.
+    """
+    upstream = call.house.upstream
+    if upstream is None:
+        raise NotFound("provider", "of models")
+    return upstream
