@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,12 +65,12 @@ def test_a_page_that_listens_for_news_does_not_hold_up_the_end(running: Deployme
         )
         with browser.stream("GET", f"/w/{workspace}/live", timeout=20) as news:
             assert news.status_code == 200
-            begun = time.monotonic()
 
             assert running.stop() == 0
 
-            assert time.monotonic() - begun < 5  # The worker alone would be waited for 5 s.
-    assert "Traceback" not in running.log.read_text()
+    said = running.log.read_text()
+    assert "graceful shutdown exceeded" not in said  # It was hung up on, not waited for.
+    assert "Traceback" not in said
 
 
 def test_a_deployment_that_cannot_start_says_so_and_ends(state_folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Whoever has written can wait until the read models have seen it."""
 
 import asyncio
-import time
 
 from psycopg import AsyncConnection
 
@@ -29,9 +28,7 @@ def test_reading_waits_for_a_position_but_not_for_ever(database: Database) -> No
     async def story(connection: AsyncConnection) -> None:
         assert await positions.position(connection, *NAMES) == last
         assert await positions.reach(connection, last, NAMES)
-        begun = time.perf_counter()
         assert not await positions.reach(connection, last + 1_000_000, NAMES, 0.3)
-        assert 0.3 <= time.perf_counter() - begun < 5
         credit = await asyncio.to_thread(
             write, database, lambda ledger: ledger.grant("acme", USD, "more", at(hours=3))
         )

@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,24 +67,20 @@ def test_batches_of_any_size_give_the_same_rows(
 
 
 def test_a_running_runner_posts_what_is_written_at_once(database: Database) -> None:
-    """It polls once a minute here: only NOTIFY can be as quick."""
+    """It polls once an hour here: only NOTIFY can have told it."""
 
-    async def story(ledger: Ledger) -> float:
+    async def story(ledger: Ledger) -> None:
         await ledger.grant("acme", 50 * USD, "a", at())
         async with await AsyncConnection.connect(
             database.conninfo(), autocommit=True
         ) as connection:
-            waits = []
             for number in range(30):
                 charge = await ledger.charge("acme", call(f"u{number}"), at())
-                begun = time.perf_counter()
-                assert await positions.reach(connection, charge.position, NAMES, 10)
-                waits.append(time.perf_counter() - begun)
-        return sorted(waits)[15]
+                assert await positions.reach(connection, charge.position, NAMES, 60)
 
-    with following(database, poll=60):
+    with following(database, poll=3_600):
         until(lambda: rows(database, "SELECT to_regclass('positions')")[0][0])
-        assert write(database, story) < 2
+        write(database, story)
 
 
 def test_posted_positions_are_announced(database: Database) -> None:
