@@ -33,16 +33,28 @@ class ScriptedUsage(msgspec.Struct, forbid_unknown_fields=True):
     reasoning: int = 0
 
 
+class ScriptedAnswer(msgspec.Struct, forbid_unknown_fields=True):
+    """An answer word for word; ``is_cut``: the connection breaks behind it."""
+
+    body: str = ""
+    status: int = 200
+    media: str = "application/json"
+    headers: dict[str, str] = {}
+    is_cut: bool = False
+
+
 class Script(msgspec.Struct, forbid_unknown_fields=True):
     """What the provider does next, until it is told something else.
 
     `fail_mid_stream` breaks off after the scripted output; ``pause_after`` stops a stream
-    behind so many tokens until whoever listens has gone.
+    behind so many tokens until whoever listens has gone, or another script is in force.
+    ``answer`` is said instead of all that.
     """
 
     mode: Mode = "ok"
     usage: ScriptedUsage | None = None
     pause_after: int | None = None
+    answer: ScriptedAnswer | None = None
 
 
 class Told(msgspec.Struct):
@@ -86,6 +98,8 @@ def create_app() -> Starlette:
         if now.mode == "timeout":
             await _gone(request)
             return Response(status_code=504)
+        if (said := now.answer) is not None:
+            return StreamingResponse(_said(said), said.status, said.headers, said.media)
         usage = now.usage or _plausible(body)
         if body.get("stream"):
             return StreamingResponse(
@@ -142,6 +156,12 @@ def _whole(body: dict[str, Any], usage: ScriptedUsage) -> dict[str, Any]:
     return {**_head(body, "chat.completion"), "choices": [choice], "usage": used}
 
 
+async def _said(answer: ScriptedAnswer) -> AsyncIterator[bytes]:
+    yield answer.body.encode()
+    if answer.is_cut:
+        raise BrokenOff
+
+
 async def _broken() -> AsyncIterator[bytes]:
     yield b'{"id": "chatcmpl-scripted", "choices": ['
     raise BrokenOff
@@ -161,15 +181,13 @@ async def _chunks(
 
     yield chunk({"role": "assistant", "content": ""}, 0)
     for number in range(usage.output):
-        if number == script.pause_after:
-            await _gone(request)
+        if number == script.pause_after and await _paused(request, script, told):
             return
         told.tokens += 1
         yield chunk({"content": _word(number)}, number + 1)
         if number % 50 == 49:
             await asyncio.sleep(0)
-    if usage.output == script.pause_after:
-        await _gone(request)
+    if usage.output == script.pause_after and await _paused(request, script, told):
         return
     if script.mode == "fail_mid_stream":
         raise BrokenOff
@@ -178,6 +196,15 @@ async def _chunks(
     yield b"data: " + json.dumps(last).encode() + b"\n\n"
     told.completed += 1
     yield b"data: [DONE]\n\n"
+
+
+async def _paused(request: Request, script: Script, told: Told) -> bool:
+    """Wait; True if whoever listened has gone."""
+    while told.script is script:
+        if await request.is_disconnected():
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 async def _gone(request: Request) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,8 +19,33 @@ COUNT_MAX = 1_000_000_000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+CALLERS = (400, 404, 413, 415, 422)
+"""Statuses by which a provider refuses the request itself; others concern our key or it."""
+SAID_MAX = 300  # characters
+SAID_BODY_MAX = 65_536  # bytes
+WAIT_MAX_S = 3_600
+SECRET = re.compile(r"(?i)\b(?:sk|pk|rk|key|org|proj)[-_][\w*.-]{4,}|\bbearer\s+\S+|\S*\*{3,}\S*")
+
+
 class UpstreamError(RuntimeError):
-    """The provider failed, or took too long; the message is one sentence."""
+    """The provider failed, or took too long; the message is one or two sentences.
+
+    ``status`` is what it answered, if it did. ``is_callers``: it refused the request itself, so
+    that asking again is useless. ``retry_after`` in seconds, where it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        *,
+        is_callers: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.is_callers = is_callers
+        self.retry_after = retry_after
 
 
 class Upstream:
@@ -26,6 +53,7 @@ class Upstream:
 
     def __init__(self, url: str, key: str = "", patience_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
+        self._key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._patience_s = patience_s
         # Proxies are for the world outside.
@@ -47,13 +75,14 @@ class Upstream:
         try:
             async with asyncio.timeout(self._patience_s):
                 response = await self._http.send(self._request(body, as_user))
-            _require_ok(response)
+            if not response.is_success:
+                raise refusal_of(response, response.content, self._key)
             answer = response.json()
         except (TimeoutError, httpx.TimeoutException):
             raise UpstreamError("The provider took too long.") from None
         except (httpx.HTTPError, ValueError, RecursionError):
             raise UpstreamError("The provider broke off, or did not answer in JSON.") from None
-        if not isinstance(answer, dict) or not answer.get("choices"):
+        if not isinstance(answer, dict) or not _is_completion(answer.get("choices")):
             raise UpstreamError("The provider's answer holds no completion.")
         return answer
 
@@ -65,16 +94,17 @@ class Upstream:
         try:
             async with asyncio.timeout(self._patience_s):
                 response = await self._http.send(self._request(body, as_user), stream=True)
+                if response.is_success:
+                    return UpstreamStream(response)
+                try:
+                    said = await _read_some(response)
+                finally:
+                    await response.aclose()
+            raise refusal_of(response, said, self._key)
         except (TimeoutError, httpx.TimeoutException):
             raise UpstreamError("The provider took too long.") from None
-        except httpx.HTTPError:
-            raise UpstreamError("The provider cannot be reached.") from None
-        try:
-            _require_ok(response)
-        except UpstreamError:
-            await response.aclose()
-            raise
-        return UpstreamStream(response)
+        except (httpx.HTTPError, httpx.StreamError):
+            raise UpstreamError("The provider cannot be reached, or broke off.") from None
 
     def _request(self, body: dict[str, Any], as_user: bool) -> httpx.Request:
         headers = {**self._headers, "X-Daybook-Route": "oauth"} if as_user else self._headers
@@ -93,37 +123,38 @@ class UpstreamStream:
         """Stop listening; the provider stops generating when it notices."""
         await self._response.aclose()
 
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Each chunk as the provider sends it.
 
         :raises UpstreamError: it ended before its end.
         """
         try:
-            async for line in self._lines():
-                if not line.startswith(b"data:"):
-                    continue
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                chunk = json.loads(data)
-                if not isinstance(chunk, dict) or chunk.get("error"):
-                    raise UpstreamError("The provider reported an error.")
-                yield chunk
+            async with aclosing(self._lines()) as lines:
+                async for line in lines:
+                    if not line.startswith(b"data:"):
+                        continue
+                    data = line[5:].strip()
+                    if data == b"[DONE]":
+                        return
+                    yield _chunk(json.loads(data))
         except httpx.TimeoutException:
             raise UpstreamError("The provider fell silent.") from None
         except (httpx.HTTPError, httpx.StreamError, ValueError, RecursionError):
             raise UpstreamError("The provider broke off.") from None
         raise UpstreamError("The provider broke off.")
 
-    async def _lines(self) -> AsyncIterator[bytes]:
+    async def _lines(self) -> AsyncGenerator[bytes]:
         # Not by `splitlines`: JSON may hold characters that it takes for ends of lines.
         rest = b""
-        async for part in self._response.aiter_bytes():
-            *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > LINE_MAX:
-                raise UpstreamError("The provider sent a line without an end.")
-            for line in lines:
-                yield line
+        # Closed here and now, not by the collector, which may run in another thread than the
+        # event loop, whose handles belong to one.
+        async with aclosing(_generator(self._response)) as parts:
+            async for part in parts:
+                *lines, rest = (rest + part).split(b"\n")
+                if len(rest) > LINE_MAX:
+                    raise UpstreamError("The provider sent a line without an end.")
+                for line in lines:
+                    yield line
         yield rest
 
 
@@ -146,6 +177,75 @@ def _count(of: Any, name: str) -> int | None:
     return value
 
 
-def _require_ok(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise UpstreamError(f"The provider answered {response.status_code}.")
+def refusal_of(response: httpx.Response, body: bytes, key: str) -> UpstreamError:
+    """What a status that is no success means. The provider's own words are passed on only where
+    it refuses the request itself, and never with anything in them that looks like a secret."""
+    status = response.status_code
+    error = UpstreamError(f"The provider answered {status}.", status)
+    wait = response.headers.get("retry-after", "")
+    if wait.isdecimal() and len(wait) < 6:
+        error.retry_after = max(1, min(int(wait), WAIT_MAX_S))
+    if status not in CALLERS:
+        return error
+    said, code = _said(body)
+    words = " ".join(part for part in (said, f"({code})" if code else "") if part)
+    if key:
+        words = words.replace(key, "…")
+    words = SECRET.sub("…", words)
+    if words:
+        error = UpstreamError(f"The provider answered {status}: {words[:SAID_MAX]}", status)
+    error.is_callers = True
+    return error
+
+
+def _said(body: bytes) -> tuple[str, str]:
+    """(message, code) of an error in OpenAI's shape, on one line; "" where there is none."""
+    try:
+        error = json.loads(body)["error"]
+        message, code = error.get("message"), error.get("code")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "", ""
+    return _line(message), _line(code)
+
+
+def _line(text: Any) -> str:
+    if not isinstance(text, str):
+        return ""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+async def _read_some(response: httpx.Response) -> bytes:
+    """The body of a refusal; not much more than one needs to have."""
+    body = b""
+    async with aclosing(_generator(response)) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > SAID_BODY_MAX:
+                break
+    return body
+
+
+def _generator(response: httpx.Response) -> AsyncGenerator[bytes]:
+    return cast("AsyncGenerator[bytes]", response.aiter_bytes())
+
+
+def _is_completion(choices: Any) -> bool:
+    """Whether each choice holds a message: nobody may have to make one up."""
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(one, dict) and isinstance(one.get("message"), dict) for one in choices)
+
+
+def _chunk(said: Any) -> dict[str, Any]:
+    """A part of a stream, of the shape that it must have.
+
+    :raises UpstreamError: it is an error, or nothing that makes sense.
+    """
+    if not isinstance(said, dict) or said.get("error"):
+        raise UpstreamError("The provider reported an error.")
+    choices = said.get("choices") or []
+    if not isinstance(choices, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("delta") or {}, dict) for one in choices
+    ):
+        raise UpstreamError("The provider sent what is no part of a completion.")
+    return said

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hashlib import sha256
 from http import HTTPStatus
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from uuid import uuid4
 
+import structlog
 from starlette.responses import Response
 
 from api import problems
@@ -19,7 +21,9 @@ from domain.errors import InvalidInput, Refusal
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 TAKE_OVER_S = 60
-"""After this long, whoever began to answer is taken to have died."""
+"""After this long without a sign of life, whoever began to answer is taken to have died."""
+BEAT_S = 15.0
+"""How often whoever answers gives one: a model may talk for minutes."""
 
 NAME = "workspace_id = %s AND method = %s AND path = %s AND key = %s"
 CLAIM = """
@@ -35,6 +39,10 @@ TAKE_OVER = f"""
     WHERE {NAME} AND status IS NULL AND created_at < now() - interval '{TAKE_OVER_S} s'
     RETURNING created_at
 """  # noqa: S608
+BEAT = f"""
+    UPDATE idempotency_keys SET created_at = now()
+    WHERE {NAME} AND created_at = %s AND status IS NULL RETURNING created_at
+"""  # noqa: S608
 KEEP = f"""
     UPDATE idempotency_keys SET status = %s, body = %s, position = %s
     WHERE {NAME} AND created_at = %s
@@ -42,6 +50,8 @@ KEEP = f"""
 FORGET = f"DELETE FROM idempotency_keys WHERE {NAME} AND created_at = %s AND status IS NULL"  # noqa: S608
 
 Name = tuple[str, str, str, str]
+
+log = structlog.get_logger("daybook")
 
 
 class Answer(NamedTuple):
@@ -62,15 +72,56 @@ class Kept(NamedTuple):
     headers: dict[str, str]
     provisional: bool = False  # it may be another one next time
 
-    def response(self, *, replayed: bool = False) -> Response:
-        """The HTTP answer."""
+    def response(self, *, replayed: bool = False, media: str = "application/json") -> Response:
+        """The HTTP answer; ``media`` is what it is unless it is a problem."""
         headers = dict(self.headers)
         if self.position is not None:
             headers["X-Ledger-Position"] = str(self.position)
         if replayed:
             headers["Idempotent-Replayed"] = "true"
-        media = "application/json" if self.status < 400 else problems.MEDIA_TYPE
+        media = media if self.status < 400 else problems.MEDIA_TYPE
         return Response(self.body, self.status, headers, media)
+
+
+class Claim:
+    """A key whose first request is ours to answer. Signs of life keep it ours until then."""
+
+    def __init__(self, call: Call, name: Name, began: datetime) -> None:
+        self._call = call
+        self._name = name
+        self._began = began
+        self._over = asyncio.Event()
+        self._beating: asyncio.Task[None] = asyncio.create_task(self._beat())
+
+    async def settle(self, kept: Kept | None) -> None:
+        """Remember the answer; one that may be different next time is forgotten instead."""
+        self._over.set()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        name, began = self._name, self._began
+        async with self._call.house.pool.connection() as connection:
+            if kept is None or kept.provisional or kept.status == 409 or kept.status >= 500:
+                await connection.execute(FORGET, (*name, began))
+            else:
+                stored = (kept.status, kept.body, kept.position)
+                await connection.execute(KEEP, (*stored, *name, began))
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    await self._over.wait()
+                return
+            except TimeoutError:
+                pass
+            try:
+                async with self._call.house.pool.connection() as connection:
+                    beat = await connection.execute(BEAT, (*self._name, self._began))
+                    row = await beat.fetchone()
+            except problems.UNREACHABLE as error:
+                log.warning("claim_not_renewed", error=type(error).__name__)
+                continue
+            if row is not None:
+                self._began = row[0]
 
 
 async def once(
@@ -92,18 +143,14 @@ async def once(
     key = sent_key(call, required=required)
     if key is None:
         return (await _carry_out(call, act, uuid4().hex)).response()
-    request = call.request
-    name = (call.workspace_id, request.method, request.url.path, key)
-    fingerprint = sha256(request.scope["query_string"] + b"\n" + body).digest()
-    claimed = await _claim(call, name, fingerprint)
+    claimed = await claim(call, key, body)
     if isinstance(claimed, Kept):
         return claimed.response(replayed=True)
+    kept = None
     try:
         kept = await _carry_out(call, act, key)
-    except Exception:
-        await _settle(call, name, claimed, None)
-        raise
-    await _settle(call, name, claimed, kept)
+    finally:
+        await claimed.settle(kept)
     return kept.response()
 
 
@@ -133,35 +180,33 @@ async def _carry_out(call: Call, act: Callable[[str], Awaitable[Answer]], key: s
     return Kept(done.status, encode(done.content), done.position, done.headers, pending)
 
 
-async def _claim(call: Call, name: Name, fingerprint: bytes) -> Kept | datetime:
-    """The stored answer; or, where it is ours to give, when we began."""
+async def claim(call: Call, key: str, body: bytes) -> Kept | Claim:
+    """The stored answer; or, where none is, the claim to give it, which must be settled.
+
+    :raises IdempotencyKeyReuse: the key was sent with another body.
+    :raises IdempotencyInProgress: the first one is still being answered.
+    """
+    request = call.request
+    name = (call.workspace_id, request.method, request.url.path, key)
+    fingerprint = sha256(request.scope["query_string"] + b"\n" + body).digest()
     async with call.house.pool.connection() as connection:
         cursor = await connection.execute(CLAIM, (*name, fingerprint))
         row = await cursor.fetchone()
         if row is not None:
-            return cast("datetime", row[0])
+            return Claim(call, name, row[0])
         known = await (await connection.execute(LOOK, name)).fetchone()
         if known is None:  # forgotten this moment: whoever had it was refused
             raise IdempotencyInProgress("this key was just in use; send the request again")
-        before, status, body, position, is_old = known
+        before, status, stored, position, is_old = known
         if before != fingerprint:
             raise IdempotencyKeyReuse(
                 ("header", "Idempotency-Key"),
                 "was already used for another request; take a new one",
             )
         if status is not None:
-            return Kept(status, body, position, {})
+            return Kept(status, stored, position, {})
         if is_old:
             taken = await (await connection.execute(TAKE_OVER, name)).fetchone()
             if taken is not None:
-                return cast("datetime", taken[0])
+                return Claim(call, name, taken[0])
     raise IdempotencyInProgress("the first request with this key is still being answered")
-
-
-async def _settle(call: Call, name: Name, began: datetime, kept: Kept | None) -> None:
-    """Remember the answer; one that may be different next time is forgotten instead."""
-    async with call.house.pool.connection() as connection:
-        if kept is None or kept.provisional or kept.status == 409 or kept.status >= 500:
-            await connection.execute(FORGET, (*name, began))
-        else:
-            await connection.execute(KEEP, (kept.status, kept.body, kept.position, *name, began))

@@ -93,7 +93,11 @@ def problem(refusal: Refusal, instance: str) -> Problem:
     elif isinstance(refusal, PreviewStale):
         members["amount_due_now_minor"] = refusal.amount_due_now
     elif isinstance(refusal, refusals.UpstreamFailed):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(refusal.retry_after)
+        if refusal.is_callers:
+            headers["X-Should-Retry"] = "false"  # OpenAI's clients heed it
+        if refusal.upstream_status is not None:
+            members["upstream_status"] = refusal.upstream_status
     elif isinstance(refusal, TryAgain):
         headers["Retry-After"] = str(refusal.retry_after)
     elif isinstance(refusal, refusals.Unauthenticated):

@@ -3,7 +3,7 @@
 Refusal
 ├── Unauthenticated
 ├── InvalidInput ─ UnsupportedGroupBy, IdempotencyKeyReuse
-├── Conflict ─ IdempotencyInProgress
+├── Conflict ─ IdempotencyInProgress, AnswerNotKept
 ├── TryAgain ─ ProjectionLagging
 ├── UpstreamFailed
 ├── IdempotencyKeyMissing
@@ -87,12 +87,25 @@ class IdempotencyInProgress(Conflict):
     code: ClassVar[str] = "idempotency_in_progress"
 
 
+class AnswerNotKept(Conflict):
+    """What was asked under this Idempotency-Key is done, but its answer was too long to keep."""
+
+    code: ClassVar[str] = "answer_not_kept"
+
+
 @dataclass(eq=False)
 class UpstreamFailed(Refusal):
-    """The provider of the model failed or took too long. Nothing was charged."""
+    """The provider of the model failed or took too long. Nothing was charged.
+
+    ``upstream_status`` is what it answered, if it did. ``is_callers``: it refused the request
+    itself, so that sending it again is useless. ``retry_after`` in seconds.
+    """
 
     code: ClassVar[str] = "upstream_failed"
     why: str
+    upstream_status: int | None = None
+    is_callers: bool = False
+    retry_after: int = 1
 
     def __str__(self) -> str:
         return f"{self.why} Nothing was charged."

@@ -116,16 +116,14 @@ async def _carry_out(
     work = parse(_work, body)
     ask = _ask(call, work, meter, thread_id, (await call.house.ledger.plans()).current)
 
-    async def act(_: str) -> Answer:
-        content, charge = await run(call, ask)
-        choice = content["choices"][0]
-        message = choice.get("message") if isinstance(choice, dict) else None
+    async def act(key: str) -> Answer:
+        content, charge = await run(call, ask, key)
         billing = charged_of(charge)
         assert isinstance(billing, Charged)  # these meters count every call
         return Answer(
             Done(
                 thread_id or document_id or "",
-                message or {},
+                content["choices"][0]["message"],
                 content.get("usage") or {},
                 billing,
                 thread_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import uuid4
 
 import msgspec
 from fastapi import APIRouter
@@ -12,12 +13,11 @@ from starlette.responses import Response
 
 from adapters.upstream import UpstreamError
 from api import problems
-from api.call import Call, answer, enter, parse, read_body
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, run, upstream_of
-from api.gateway.streaming import CompletionStream
-from api.idempotency import Answer, once
+from api.call import Call, enter, parse, read_body
+from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, upstream_of
+from api.gateway.streaming import CompletionStream, Record, replayed
+from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
-from api.refusals import UpstreamFailed
 from domain.account_holds import BillingSource
 from domain.catalogue import Catalogue
 from domain.charge import Charge
@@ -86,42 +86,68 @@ _completion = msgspec.json.Decoder(ChatCompletion)
 )
 async def complete(request: Request) -> Response:
     """Authorised first, charged by the real usage afterwards. 402 if nobody pays and 502 if the
-    provider fails, both in OpenAI's error shape too; neither is ever charged. With `stream` the
-    answer comes as server-sent events (an Idempotency-Key has no meaning there)."""
+    provider fails, both in OpenAI's error shape too; neither is ever charged. Where the provider
+    refuses the request itself, the 502 holds its status and its words.
+
+    With `stream` the answer comes as server-sent events: the last is `[DONE]`, behind the
+    charge, or an `error`. Whoever leaves early is charged for what was generated until then.
+
+    With an Idempotency-Key the same request asks the provider once and is charged once: sent
+    again it gets the same answer, a stream's chunks at once, with `Idempotent-Replayed: true`;
+    409 `idempotency_in_progress` while the first one runs; 422 `idempotency_key_reuse` with
+    another body. What failed is not kept. Of a stream that its client left, what was paid for is
+    kept, and ends with an `error`; one longer than 1 MB is not kept: 409 `answer_not_kept`."""
     try:
         call = await enter(request, "usage:write")
         body = await read_body(request)
         asked = parse(_completion, body)
         ask = _ask(call, asked, body, (await call.house.ledger.plans()).current)
         if asked.stream:
-            return await _stream(call, asked, ask)
-        if "idempotency-key" in request.headers:
-            return await once(call, body, lambda _: _kept(call, ask))
-        content, charge = await run(call, ask)
-        return answer(content, charge.position, headers=_headers(charge))
+            return await _stream_once(call, asked, ask, body)
+        return await once(call, body, lambda key: _kept(call, ask, key))
     except Refusal as refusal:
         return refused(request, refusal).response()
 
 
-async def _kept(call: Call, ask: Ask) -> Answer:
+async def _kept(call: Call, ask: Ask, key: str) -> Answer:
     try:
-        content, charge = await run(call, ask)
+        content, charge = await run(call, ask, key)
     except Refusal as refusal:
         made = refused(call.request, refusal)
         return Answer(made.members, None, made.status, made.headers)
     return Answer(content, charge.position, 200, _headers(charge))
 
 
-async def _stream(call: Call, asked: ChatCompletion, ask: Ask) -> Response:
+async def _stream_once(call: Call, asked: ChatCompletion, ask: Ask, body: bytes) -> Response:
+    key = sent_key(call, required=False)
+    if key is None:
+        return await _stream(call, asked, ask, uuid4().hex, None)
+    claimed = await claim(call, key, body)
+    if isinstance(claimed, Kept):
+        return replayed(claimed)
+    try:
+        return await _stream(call, asked, ask, key, Record(claimed))
+    except Refusal as refusal:
+        made = refused(call.request, refusal)
+        await claimed.settle(Kept(made.status, made.body, None, made.headers))
+        raise
+    except BaseException:
+        await claimed.settle(None)
+        raise
+
+
+async def _stream(
+    call: Call, asked: ChatCompletion, ask: Ask, key: str, record: Record | None
+) -> Response:
     options = asked.stream_options
     catalogue = (await call.house.ledger.plans()).current
     upstream = upstream_of(call)
-    metered = await begin(call, ask)
+    metered = await begin(call, ask, key)
     try:
         stream = await upstream.stream(ask.body, as_user=metered.as_user)
     except UpstreamError as error:
         await metered.release("upstream_failed")
-        raise UpstreamFailed(str(error)) from None
+        raise failed(error) from None
     except BaseException:
         await metered.release("client_cancelled")
         raise
@@ -131,6 +157,8 @@ async def _stream(call: Call, asked: ChatCompletion, ask: Ask) -> Response:
         ask,
         with_usage=bool(options and options.include_usage),
         charge_delivered=catalogue.mid_stream_failure == "charge_delivered",
+        record=record,
+        refused=lambda refusal: refused(call.request, refusal).response(),
     )
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
 import msgspec
 import structlog
@@ -17,9 +17,17 @@ from api.call import Call
 from api.refusals import UpstreamFailed
 from api.spending.receipts import note
 from domain.account_holds import BillingSource
-from domain.charge import Charge
-from domain.errors import HoldClosed, NotFound, PaymentRequired, Refusal, TryAgain
+from domain.charge import Charge, charge_of
+from domain.errors import (
+    HoldClosed,
+    NotFound,
+    PaymentRequired,
+    Refusal,
+    TryAgain,
+    UsageConflict,
+)
 from domain.hold_facts import HoldPlaced, Labels, Release
+from domain.identity import NAMESPACE, account_id
 from domain.usage import Tokens, Usage
 
 TTL = timedelta(minutes=15)
@@ -60,9 +68,15 @@ class Ask:
 
 
 class Metered:
-    """A call that may run: its hold stands until it is settled or released."""
+    """A call that may run: its hold stands until it is settled or released.
 
-    def __init__(self, call: Call, ask: Ask, hold: HoldPlaced) -> None:
+    It is charged under the name of the client's ``key``: even where a process died after the
+    charge and before the answer, the same request is not charged again.
+    """
+
+    def __init__(self, call: Call, ask: Ask, hold: HoldPlaced, key: str) -> None:
+        name = f"gateway/{call.workspace_id}/{call.request.url.path}/{key}"
+        self._event_id = f"gateway:{uuid5(NAMESPACE, name).hex}"
         self.hold_id = hold.hold_id
         self.as_user = hold.route == "oauth"
         self._call = call
@@ -86,11 +100,10 @@ class Metered:
         except (HoldClosed, TryAgain) as refusal:  # what was consumed is charged all the same
             log.warning("hold_not_extended", hold=self.hold_id, reason=refusal.code)
 
-    async def settle(self, tokens: Tokens) -> Charge:
-        """Charge what was generated, once, even if whoever waits for it goes away."""
-        charge = await self._finish(self._settle(tokens))
-        assert charge is not None
-        return charge
+    async def settle(self, tokens: Tokens) -> Charge | None:
+        """Charge what was generated, once, even if whoever waits for it goes away. None where
+        the call was ended without a charge before."""
+        return await self._finish(self._settle(tokens))
 
     async def release(self, reason: Release) -> None:
         """End the call without a charge."""
@@ -106,7 +119,7 @@ class Metered:
     async def _settle(self, tokens: Tokens) -> Charge:
         ask, labels = self._ask, self._ask.labels
         usage = Usage(
-            event_id=f"gateway:{self.hold_id}",
+            event_id=self._event_id,
             meter=ask.meter,
             action=ask.action,
             tokens=tokens,
@@ -131,12 +144,26 @@ class Metered:
                     raise
                 route = "oauth" if self.as_user else "metered"
                 usage = msgspec.structs.replace(usage, mode="record", route=route)
+            except UsageConflict:
+                await self._release("voided")
+                return await self._charged_before()
             except TryAgain:
                 if time.monotonic() > until:
                     log.error("call_not_charged", hold=self.hold_id, tokens=str(tokens))
                     raise
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 2.0)
+
+    async def _charged_before(self) -> Charge:
+        """What a process charged for this key that died before it could answer."""
+        book = self._call.house.ledger.book
+        found = await book.find_cause(
+            account_id(self._call.workspace_id), f"usage:{self._event_id}"
+        )
+        assert found is not None  # it is what we are in conflict with
+        recorded, position = found
+        place = recorded.originator_id, recorded.originator_version
+        return charge_of(recorded, await book.balance_at(*place), position, True)
 
     async def _release(self, reason: Release) -> None:
         try:
@@ -147,8 +174,8 @@ class Metered:
             log.warning("hold_not_released", hold=self.hold_id, reason=refusal.code)
 
 
-async def begin(call: Call, ask: Ask) -> Metered:
-    """Let a call run.
+async def begin(call: Call, ask: Ask, key: str) -> Metered:
+    """Let a call run, which is charged once for each ``key`` of a workspace and path.
 
     :raises PaymentRequired: nobody would pay for it.
     """
@@ -167,29 +194,36 @@ async def begin(call: Call, ask: Ask) -> Metered:
         note(call, refusal)
         raise
     hold = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
-    return Metered(call, ask, hold)
+    return Metered(call, ask, hold, key)
 
 
-async def run(call: Call, ask: Ask) -> tuple[dict[str, Any], Charge]:
-    """A whole answer of the provider, charged; it is never made up.
+async def run(call: Call, ask: Ask, key: str) -> tuple[dict[str, Any], Charge]:
+    """A whole answer of the provider, charged once for the ``key``; it is never made up.
 
     :raises PaymentRequired: nobody would pay for it.
     :raises UpstreamFailed: the provider failed; nothing was charged.
     """
     upstream = upstream_of(call)
-    metered = await begin(call, ask)
+    metered = await begin(call, ask, key)
     try:
         answer = await upstream.complete(ask.body, as_user=metered.as_user)
     except UpstreamError as error:
         await metered.release("upstream_failed")
-        raise UpstreamFailed(str(error)) from None
+        raise failed(error) from None
     except BaseException:
         await metered.release("client_cancelled")
         raise
     tokens = tokens_of(answer.get("usage"))
     if tokens is None:
         tokens = ask.counted(len(msgspec.json.encode(answer["choices"])) // 4)
-    return answer, await metered.settle(tokens)
+    charge = await metered.settle(tokens)
+    assert charge is not None  # nobody else has the call
+    return answer, charge
+
+
+def failed(error: UpstreamError) -> UpstreamFailed:
+    """The refusal that a failure of the provider is."""
+    return UpstreamFailed(str(error), error.status, error.is_callers, error.retry_after or 1)
 
 
 def upstream_of(call: Call) -> Upstream:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -11,16 +13,24 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapters.upstream import UpstreamError, UpstreamStream, tokens_of
-from api.gateway.metered import Ask, Metered
-from domain.errors import TryAgain
+from api.gateway.metered import Ask, Metered, failed
+from api.idempotency import Claim, Kept
+from api.refusals import AnswerNotKept, UpstreamFailed
+from domain.charge import Charge
+from domain.errors import Refusal
 from domain.hold_facts import Release
 from domain.usage import Tokens
 
+MEDIA_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+
+KEPT_MAX = 1_000_000  # bytes of a stream that is kept for whoever sends its key again
+GENERATED = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+LEFT = "The first request with this key ended here: its client left. Take a new key to go on."
 
 log = structlog.get_logger("daybook.gateway")
 
@@ -38,9 +48,7 @@ class Seen:
         self._said = tokens_of(chunk.get("usage")) or self._said
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") if isinstance(choice, dict) else None
-            if isinstance(delta, dict) and any(
-                delta.get(name) for name in ("content", "tool_calls")
-            ):
+            if isinstance(delta, dict) and any(map(delta.get, GENERATED)):
                 self._pieces += 1
 
     @property
@@ -54,10 +62,52 @@ class Seen:
         return self._pieces > 0 or (self._said is not None and self._said.output > 0)
 
 
+class Record:
+    """What was sent under an Idempotency-Key, kept for whoever sends the key again."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._settling: asyncio.Task[None] | None = None
+
+    def add(self, part: bytes) -> None:
+        """A part that is being sent. Behind ``KEPT_MAX`` bytes nothing is kept any more."""
+        self._size += len(part)
+        if self._size <= KEPT_MAX:
+            self._parts.append(part)
+        else:
+            self._parts.clear()
+
+    async def settle(self, charge: Charge | None, end: bytes = b"") -> None:
+        """Keep what was sent and paid for, with its ``end``; forget a call without a charge.
+        Once: even if whoever waits for it goes away."""
+        if self._settling is None:
+            kept = None
+            if charge is not None:
+                whole = b"" if self._size > KEPT_MAX else b"".join([*self._parts, end])
+                kept = Kept(200, whole, charge.position, {})
+            self._settling = asyncio.create_task(self._claim.settle(kept))
+        await asyncio.shield(self._settling)
+
+
+def replayed(kept: Kept) -> Response:
+    """The same stream again, or the same refusal.
+
+    :raises AnswerNotKept: it was too long.
+    """
+    if kept.status == 200 and not kept.body:
+        raise AnswerNotKept(
+            f"this stream was sent and charged once; longer than {KEPT_MAX} bytes, it was not kept"
+        )
+    return kept.response(replayed=True, media=MEDIA_TYPE)
+
+
 class CompletionStream(Response):
     """Passes the provider's chunks on. The last thing that it sends is `[DONE]`, after the
-    charge; or an `error` event if the provider broke off. Whoever leaves early is charged for
-    what was generated until then."""
+    charge; or an `error` event if the provider broke off. If it fails before the first chunk,
+    the answer is what ``refused`` makes of it. Whoever leaves early is charged for what was
+    generated until then."""
 
     def __init__(
         self,
@@ -67,18 +117,23 @@ class CompletionStream(Response):
         *,
         with_usage: bool,
         charge_delivered: bool,
+        record: Record | None,
+        refused: Callable[[UpstreamFailed], Response],
     ) -> None:
         self._stream = stream
         self._metered = metered
         self._seen = Seen(ask)
         self._with_usage = with_usage
         self._charge_delivered = charge_delivered
+        self._record = record
+        self._refused = refused
+        self._is_whole = False
         self.background = None
         self.status_code = 200
         self.raw_headers = [*HEADERS, (b"x-daybook-hold-id", metered.hold_id.encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        passing = asyncio.create_task(self._pass_on(send))
+        passing = asyncio.create_task(self._pass_on(scope, receive, send))
         leaving = asyncio.create_task(_left(receive))
         try:
             await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,25 +141,57 @@ class CompletionStream(Response):
             leaving.cancel()
             passing.cancel()
             await asyncio.gather(leaving, passing, return_exceptions=True)
-            await asyncio.shield(self._end())
+            broken = None if passing.cancelled() else passing.exception()
+            await asyncio.shield(self._end(charge=broken is None))
+        if broken is not None:
+            raise broken
 
-    async def _pass_on(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            async for chunk in self._stream.chunks():
-                await self._metered.extend()
-                self._seen.take(chunk)
-                if (shown := self._shown(chunk)) is not None:
-                    await _event(send, msgspec.json.encode(shown))
-            await self._metered.settle(self._seen.tokens)
-        except UpstreamError as error:
-            await self._stop(charge=self._charge_delivered, why="upstream_failed")
-            await _error(send, "upstream_failed", str(error))
-        except TryAgain as refusal:
-            await _error(send, refusal.code, str(refusal))
-        else:
-            await _event(send, b"[DONE]")
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        # Closed here and now: not by the collector, in whichever thread that runs.
+        async with aclosing(self._stream.chunks()) as chunks:
+            try:
+                async for chunk in chunks:
+                    await self._metered.extend()
+                    self._seen.take(chunk)
+                    if not started:
+                        started = True
+                        await self._start(send)
+                    if (shown := self._shown(chunk)) is not None:
+                        await self._say(send, shown)
+                self._is_whole = True
+                charge = await self._metered.settle(self._seen.tokens)
+                await self._keep(charge, DONE)
+                end = DONE
+            except UpstreamError as error:
+                failure = failed(error)
+                charge = await self._stop(charge=self._charge_delivered, why="upstream_failed")
+                end = _error(failure.code, failure.why if charge else str(failure))
+                await self._keep(charge, end)
+                if not started:
+                    await self._refused(failure)(scope, receive, send)
+                    return
+            except Refusal as refusal:  # the ledger cannot be asked: nobody is told it was done
+                log.error("call_not_charged", hold=self._metered.hold_id, reason=refusal.code)
+                await self._keep(None)
+                end = _error(refusal.code, str(refusal))
+        if not started:
+            await self._start(send)
+        await _send(send, end)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _say(self, send: Send, shown: dict[str, Any]) -> None:
+        event = b"data: " + msgspec.json.encode(shown) + b"\n\n"
+        if self._record is not None:
+            self._record.add(event)
+        await _send(send, event)
+
+    async def _keep(self, charge: Charge | None, end: bytes = b"") -> None:
+        if self._record is not None:
+            await self._record.settle(charge, end)
 
     def _shown(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
         """The chunk as the client asked for it: usage once, in the end, or not at all."""
@@ -113,30 +200,34 @@ class CompletionStream(Response):
         rest = {name: value for name, value in chunk.items() if name != "usage"}
         return {**rest, "usage": None} if self._with_usage else rest
 
-    async def _stop(self, *, charge: bool, why: Release) -> None:
+    async def _stop(self, *, charge: bool, why: Release) -> Charge | None:
         if charge and self._seen.is_generated:
-            await self._metered.settle(self._seen.tokens)
-        else:
-            await self._metered.release(why)
+            return await self._metered.settle(self._seen.tokens)
+        await self._metered.release(why)
+        return None
 
-    async def _end(self) -> None:
+    async def _end(self, *, charge: bool) -> None:
         """The client has all, or has gone: either way the call comes to its end once."""
         await self._stream.close()
         try:
-            await self._stop(charge=True, why="client_cancelled")
-        except TryAgain:
+            charged = await self._stop(charge=charge, why="client_cancelled")
+            end = DONE if self._is_whole else _error("client_cancelled", LEFT)
+            await self._keep(charged, end)
+        except Refusal:
             log.exception("call_not_charged", hold=self._metered.hold_id)
+            await self._keep(None)
 
 
-async def _event(send: Send, data: bytes) -> None:
-    body = b"data: " + data + b"\n\n"
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+DONE = b"data: [DONE]\n\n"
 
 
-async def _error(send: Send, code: str, message: str) -> None:
+async def _send(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def _error(code: str, message: str) -> bytes:
     error = {"error": {"message": message, "type": code, "code": code, "param": None}}
-    body = b"event: error\ndata: " + msgspec.json.encode(error) + b"\n\n"
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    return b"event: error\ndata: " + msgspec.json.encode(error) + b"\n\n"
 
 
 async def _left(receive: Receive) -> None:

@@ -14,7 +14,7 @@ import pytest
 from adapters.postgres.database import Database
 from tests.acceptance.conftest import catalogue
 from tests.acceptance.spending import authorize, done, funding, generate, on_plan, put, use
-from tests.api.conftest import Served
+from tests.api.conftest import PATIENCE_S, Served
 from tests.api.provider import gateway, script
 
 CLIENTS = 32
@@ -29,7 +29,7 @@ QUOTA = "/v1/billing/compile-quota"
 def faces(database: Database, tmp_path: Path) -> Iterator[Served]:
     """Appendix A without markup, in front of a scripted provider."""
     path = catalogue(tmp_path, "faces", ("markup_bps: 500", "markup_bps: 0"))
-    with gateway(database, path) as served:
+    with gateway(database, path, upstream_patience_s=PATIENCE_S) as served:
         yield served
 
 
@@ -112,24 +112,25 @@ def test_wallet(faces: Served) -> None:
 
 
 def test_wallet_by_the_gateway(faces: Served) -> None:
-    workspace = faces.workspace("0.003")
     script(faces, "ok", COST)
     body = {"model": "gpt-5.4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    for _ in range(ROUNDS):
+        workspace = faces.workspace("0.003")
 
-    def call(number: int) -> bool:
-        asked = body | {"stream": bool(number % 2)}
-        answer = faces.call("POST", "/v1/chat/completions", asked, workspace=workspace)
-        assert answer.status_code in (200, 402), answer.text
-        return answer.status_code == 200
+        def call(number: int, workspace: str = workspace) -> bool:
+            asked = body | {"stream": bool(number % 2)}
+            answer = faces.call("POST", "/v1/chat/completions", asked, workspace=workspace)
+            assert answer.status_code in (200, 402), answer.text
+            return answer.status_code == 200
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        served = sum(pool.map(call, range(CLIENTS * 2)))
-    while call(0):
-        served += 1
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            served = sum(pool.map(call, range(CLIENTS * 2)))
+        while call(0):
+            served += 1
 
-    assert faces.balance(workspace) == 0
-    assert served == UNITS // COST
-    assert faces.facts(workspace).count("Debited") == served
+        assert faces.balance(workspace) == 0
+        assert served == UNITS // COST
+        assert faces.facts(workspace).count("Debited") == served
 
 
 def test_credits(flarex: Served) -> None:

@@ -34,7 +34,10 @@ class Served:
         self.settings = settings
         self.database = settings.database
         self.admin_key = self.key("admin")
-        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
+        # Kept alive for each of many threads: a pool that is full closes a connection that
+        # another thread was just given.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, limits=limits)
         self._numbers = count(1)
 
     def key(self, *scopes: str, workspace_id: str | None = None) -> str:

@@ -37,14 +37,10 @@ def provider() -> Iterator[str]:
 
 @contextmanager
 def gateway(database: Database, catalogue: str = "faces", **changes: Any) -> Iterator[Served]:
-    """A deployment in front of a scripted provider."""
+    """A deployment in front of a scripted provider; its silence is soon taken for a failure."""
     with provider() as url:
-        settings = dataclasses.replace(
-            settings_of(database, catalogue),
-            upstream_url=url,
-            upstream_patience_s=SILENCE_S,
-            **changes,
-        )
+        asked: dict[str, Any] = {"upstream_url": url, "upstream_patience_s": SILENCE_S} | changes
+        settings = dataclasses.replace(settings_of(database, catalogue), **asked)
         with serve(settings) as served:
             yield served
 
