@@ -98,6 +98,10 @@ async def _cycle(call: Call, stands: Standing, asked: str) -> CycleView:
     if asked in ("current", subscription.cycle_id):
         start, end = subscription.period_start, subscription.period_end
         return CycleView(subscription.cycle_id, start, end, False)
+    for waits in reversed(stands.account.waiting):  # over, and not yet closed
+        if asked in ("previous", waits.cycle_id):
+            start, end = waits.policy.period_start, waits.period_end
+            return CycleView(waits.cycle_id, start, end, False)
     # Closed by time, though nobody has recorded it yet.
     for recorded in reversed(subscription.pending):
         fact = recorded.fact

@@ -37,7 +37,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     unit_price: int | None = None
     reason: Literal["overage_off", "quota_overrun", "write_off"] | None = None
     remaining_after: int | None = None
-    cycle_id: str | None = None  # of a closed cycle that late usage drew from
+    cycle_id: str | None = None  # of another cycle than the one that runs, if drawn from that
     grants: dict[str, int] = {}
 
 

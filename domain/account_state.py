@@ -13,6 +13,7 @@ from domain.facts import Aggregate
 from domain.hold_facts import Hold
 from domain.overage import Share, accrued
 from domain.topup_facts import AutoTopUp
+from domain.waiting import WaitingCycle
 from domain.wallet import Wallet
 
 SWITCHES_KEPT = timedelta(days=400)
@@ -36,6 +37,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     unrated: tuple[int, ...] = ()  # versions of acts that no price book could price yet
     opened_at: datetime | None = None  # when the first policy came into force
     closed: tuple[ClosedBucket, ...] = ()  # cycles whose units late usage may still use
+    waiting: tuple[WaitingCycle, ...] = ()  # cycles that are over and wait for stragglers
     # Since when a unit beyond the plan costs how many µ, by bucket; empty while overage is off.
     overage_switch: tuple[tuple[datetime, dict[str, int]], ...] = ()
     holds: dict[str, Hold] = {}
@@ -82,6 +84,36 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """The plan in force, or "" before the first policy."""
         return self.policy.plan_id if self.policy else ""
 
+    def is_over(self, moment: datetime) -> bool:
+        """Whether a cycle has to be closed, or the next one opened, before anything is decided."""
+        if self.policy is not None and moment >= self.policy.period_end:
+            return True
+        return any(moment >= waits.closes_at for waits in self.waiting)
+
+    def waits_at(self, moment: datetime) -> WaitingCycle | None:
+        """The cycle around an instant that is over and still waits for its usage."""
+        return next((waits for waits in self.waiting if waits.covers(moment)), None)
+
+    def waits_for(self, cycle_id: str | None) -> WaitingCycle | None:
+        """The cycle of an id, if it is over and still waits for its usage."""
+        return next((waits for waits in self.waiting if waits.cycle_id == cycle_id), None)
+
+    def tally(
+        self, period_end: datetime, closes_at: datetime, stripe_id: str | None
+    ) -> WaitingCycle:
+        """What the cycle that runs has counted, as one that ends at an instant."""
+        assert self.policy is not None
+        cycle_id = self.policy.cycle_id
+        return WaitingCycle(
+            self.policy,
+            period_end,
+            closes_at,
+            {n: b for n, b in self.buckets.items() if (b.reset, b.cycle_id) == ("cycle", cycle_id)},
+            self.overage,
+            self.overage_shares,
+            stripe_id,
+        )
+
     def overage_price_at(self, bucket: str, moment: datetime) -> int | None:
         """µ of a unit beyond the plan at an instant not long ago; None if overage was off."""
         agreed: dict[str, int] = {}
@@ -123,13 +155,17 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         is the act's, and tells whether they were taken from what is counted now."""
         if draw.source == "overage":
             # Its cycle may be settled already: then this is a credit on the next statement.
-            self._accrue(draw, -1, bot_id, late)
+            own = draw if draw.cycle_id else replace(draw, cycle_id=cycle_id)
+            self._accrue(own, -1, bot_id, late)
         bucket = self.buckets.get(draw.bucket or "")
         if draw.source != "allowance" or bucket is None:
             return
         if draw.cycle_id is None and version < bucket.opened:
             place = (draw.bucket, cycle_id)
-            if not any((c.bucket, c.cycle_id) == place and c.opened < version for c in self.closed):
+            waits = self.waits_for(cycle_id)
+            if not any(
+                (c.bucket, c.cycle_id) == place and c.opened < version for c in self.closed
+            ) and (waits is None or draw.bucket not in waits.buckets):
                 return  # a window that is over; nothing can be taken from it any more
             draw = replace(draw, cycle_id=cycle_id)
         self._use(draw, -draw.units)
@@ -151,10 +187,29 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             self._hold(hold, -1)
         return hold
 
+    def set_aside(self, waits: WaitingCycle) -> None:
+        """A cycle ended, and waits for its stragglers; the next one counts from nothing."""
+        self.waiting = (*self.waiting, waits)
+        self.overage, self.overage_shares = {}, {}
+        opened = self.version + 1
+        emptied = {
+            n: replace(b, granted=0, used=0, opened=opened) for n, b in waits.buckets.items()
+        }
+        self.buckets = {**self.buckets, **emptied}
+
+    def amend_waiting(self, cycle_id: str, after: WaitingCycle | None) -> None:
+        """What became of a cycle that waits; None: it is closed."""
+        others = tuple(waits for waits in self.waiting if waits.cycle_id != cycle_id)
+        self.waiting = others if after is None else (*others, after)
+
     def close_bucket(self, closed: ClosedBucket, keep_from: datetime) -> None:
         """A cycle ended: its unused units stay usable for late usage, for a while."""
         kept = tuple(c for c in self.closed if c.period_end > keep_from)
         self.closed = (*kept, closed)
+        waits = self.waits_for(closed.cycle_id)
+        if waits is not None:
+            self.amend_waiting(closed.cycle_id, waits.settle_bucket(closed.bucket))
+            return
         # What the next plan does not grant anew must not be there any more.
         emptied = replace(self.buckets[closed.bucket], granted=0, used=0)
         self.buckets = {**self.buckets, closed.bucket: emptied}
@@ -170,6 +225,10 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             self.buckets = {**self.buckets, hold.bucket or "": moved}
 
     def _use(self, draw: Draw, units: int) -> None:
+        waits = self.waits_for(draw.cycle_id) if draw.cycle_id else None
+        if waits is not None and draw.bucket in waits.buckets:
+            self.amend_waiting(waits.cycle_id, waits.use(draw.bucket, units))
+            return
         if draw.cycle_id is not None:  # late usage, out of a cycle that is closed
             self.closed = tuple(
                 replace(c, unused=c.unused - units)
@@ -183,12 +242,11 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
 
     def _accrue(self, draw: Draw, sign: int, bot_id: str | None, late: bool) -> None:
-        name, policy = draw.bucket, self.policy
+        waits = self.waits_for(draw.cycle_id) if draw.cycle_id else None
+        name, policy = draw.bucket, waits.policy if waits else self.policy
         assert name is not None
         assert policy is not None
         units, amount = sign * draw.units, sign * draw.amount
-        before = self.overage.get(name, (0, 0))
-        self.overage = {**self.overage, name: (before[0] + units, before[1] + amount)}
         share = Share(
             name,
             policy.plan_id,
@@ -199,4 +257,9 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             units=units,
             amount=amount,
         )
+        if waits is not None:
+            self.amend_waiting(waits.cycle_id, waits.accrue(share))
+            return
+        before = self.overage.get(name, (0, 0))
+        self.overage = {**self.overage, name: (before[0] + units, before[1] + amount)}
         self.overage_shares = accrued(self.overage_shares, share)

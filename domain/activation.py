@@ -8,7 +8,7 @@ from domain.catalogue import PlanCatalogue
 from domain.contract_errors import AlreadySubscribed
 from domain.credit_account import CreditAccount
 from domain.cycle import boundary_after
-from domain.cycle_close import close_cycle
+from domain.cycle_close import end_cycle
 from domain.facts import Context
 from domain.plan_processor import RemoteSubscription
 from domain.policy import drop_overage, grant_allowances, plan_of, put_limits, put_policy
@@ -44,7 +44,7 @@ def activate(
     assert subscription.period_end is not None
     start = max(remote.period_start, subscription.period_start)
     if start > subscription.period_start:
-        close_cycle(account, subscription, plans, min(start, subscription.period_end), context)
+        end_cycle(account, subscription, plans, min(start, subscription.period_end), context)
     before = plan_of(subscription, plans).price_minor
     up = plans.plan(*remote.plan).price_minor >= before
     direction: Direction = "upgrade" if up else "downgrade"

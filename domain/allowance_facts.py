@@ -37,6 +37,21 @@ class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
         account.buckets = {**account.buckets, self.bucket: bucket}
 
 
+class CycleEnded(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A cycle is over, and waits until ``closes_at`` for usage of it that is on its way; then it
+    is closed. The next one runs meanwhile."""
+
+    cycle_id: str
+    period_start: datetime
+    period_end: datetime
+    closes_at: datetime
+    stripe_subscription_id: str | None = None  # whom it will be billed to
+
+    def apply(self, account: AccountState) -> None:
+        stripe_id = self.stripe_subscription_id
+        account.set_aside(account.tally(self.period_end, self.closes_at, stripe_id))
+
+
 class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A cycle's included units are settled; late usage may use what was left for a while."""
 
@@ -50,13 +65,15 @@ class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     keep_days: int = 35
 
     def apply(self, account: AccountState) -> None:
+        waits = account.waits_for(self.cycle_id)
+        counted = waits.buckets if waits is not None else account.buckets
         closed = ClosedBucket(
             self.bucket,
             self.cycle_id,
             self.period_start,
             self.period_end,
             self.unused,
-            account.buckets[self.bucket].opened,
+            counted[self.bucket].opened,
         )
         account.close_bucket(closed, self.period_end - timedelta(days=self.keep_days))
 
@@ -72,6 +89,10 @@ class OverageSettled(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     def apply(self, account: AccountState) -> None:
         name = self.bucket
+        waits = account.waits_for(self.cycle_id)
+        if waits is not None:
+            account.amend_waiting(self.cycle_id, waits.settle_overage(name))
+            return
         account.overage = {bucket: v for bucket, v in account.overage.items() if bucket != name}
         account.overage_shares = {
             key: share for key, share in account.overage_shares.items() if share.bucket != name

@@ -22,6 +22,7 @@ from domain.errors import (
 )
 from domain.hold_facts import Hold, Labels
 from domain.usage import Usage
+from domain.waiting import WaitingCycle
 
 if TYPE_CHECKING:
     from domain.account_state import AccountState
@@ -45,6 +46,7 @@ class Ask(msgspec.Struct, gc=False):
     strict: bool = True
     hold: Hold | None = None  # the act settles it
     only: tuple[str, ...] | None = None  # the one source that was asked for
+    waits: WaitingCycle | None = None  # the act's own cycle, over and not yet closed
     waterfall: tuple[str, ...] = ()  # the sources that the plan allows this meter, in order
     wallet_allowed: bool = False  # whether the wallet may pay for this meter at all, now
 
@@ -79,21 +81,42 @@ class Ask(msgspec.Struct, gc=False):
     def late(self) -> bool:
         """Whether the act's cycle was closed before it was reported."""
         occurred = self.occurred
+        if self.waits is not None:
+            return False
         if occurred is self.now or occurred >= self.policy.period_start:
             return False
         opened = self.account.opened_at
         return opened is not None and opened <= occurred
 
+    @property
+    def counts_in(self) -> WaitingCycle | None:
+        """The cycle that waits and counts the act's units, if it is not the one that runs."""
+        waits = self.waits
+        return waits if waits is not None and self.meter.bucket in waits.buckets else None
+
+    @property
+    def drawn_cycle(self) -> str | None:
+        """The cycle whose included units the act may use; None: those of the one that runs."""
+        waits = self.counts_in
+        if waits is not None:
+            return waits.cycle_id
+        closed = self.closed_cycle() if self.late else None
+        return closed.cycle_id if closed else None
+
     def remaining(self) -> int:
         """Included units that are left for the act, with those its own hold set aside."""
         bucket = self.account.buckets.get(self.meter.bucket or "")
+        own = self.hold.units if self.hold and self.hold.bucket == self.meter.bucket else 0
+        waits = self.counts_in
+        if waits is not None:
+            left = waits.remaining(self.meter.bucket or "", self.account.holds.values())
+            return max(left + own, 0)
         if self.late:
             closed = self.closed_cycle()
             if closed is not None:
                 return closed.unused
             if bucket is not None and bucket.reset == "cycle":
                 return 0
-        own = self.hold.units if self.hold and self.hold.bucket == self.meter.bucket else 0
         return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0
 
     def overage_price(self) -> int | None:
@@ -107,7 +130,11 @@ class Ask(msgspec.Struct, gc=False):
         bucket = self.meter.bucket or ""
         price = self.account.overage_price_at(bucket, self.occurred)
         if self.hold is None:
-            return price if self.policy.overage_enabled else None
+            running = self._running
+            # A plan without overage asks nobody: then what the act's own cycle ended with counts.
+            asks = bucket in running.overage_unit_price
+            agreed = running.overage_enabled if asks else self.policy.overage_enabled
+            return price if agreed else None
         if not self.hold.overage_on:
             return None
         # It may have been switched off while the call ran.
@@ -122,6 +149,11 @@ class Ask(msgspec.Struct, gc=False):
             if model in terms.models and provider in self.policy.oauth:
                 return self.policy.oauth[provider]
         return None
+
+    @property
+    def _running(self) -> SpendPolicySet:
+        """What is allowed now, whichever cycle the act counts in."""
+        return self.account.policy or self.policy
 
     def frozen(self) -> PaymentRequired:
         """The refusal of a frozen account."""
@@ -151,14 +183,14 @@ class Ask(msgspec.Struct, gc=False):
         for budget in account.budgets.values():
             if not budget.hard or not budget.covers(self.labels):
                 continue
-            room = left(budget, account.holds.values(), self.now, self.policy.cycle_id)
+            room = left(budget, account.holds.values(), self.now, self._running.cycle_id)
             if room <= 0 or cost > room:
                 raise self._refusal(
                     BudgetExhausted, budget_id=budget.budget_id, limit=budget.limit, left=room
                 )
 
     def _refusal(self, kind: type[PaymentRequired], **facts: Any) -> PaymentRequired:
-        account, policy = self.account, self.policy
+        account, policy = self.account, self._running
         bucket = account.buckets.get(self.meter.bucket or "")
         resets = bucket is not None and bucket.reset == "cycle"
         frozen = account.is_frozen

@@ -5,6 +5,7 @@ YAML outside, these types inside.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -105,6 +106,12 @@ class Catalogue(Strict, kw_only=True, frozen=True):
     max_backdate_days: Annotated[int, Meta(ge=0, le=3650)] = 35
     late_window_minutes: Annotated[int, Meta(ge=0, le=45)] = 0
 
+    @property
+    def late_window(self) -> timedelta:
+        """How long a cycle that is over waits for usage of it before it is closed; at most 45
+        minutes, so that its overage reaches Stripe's draft of the renewal."""
+        return timedelta(minutes=self.late_window_minutes)
+
 
 def read_catalogue(document: Any) -> Catalogue:
     """Check a parsed document against the types and the rules between its parts.
@@ -124,6 +131,10 @@ def read_catalogue(document: Any) -> Catalogue:
 def _check_references(catalogue: Catalogue) -> None:
     if catalogue.default_plan not in catalogue.plans:
         raise InvalidCatalogue(("default_plan",), f"no plan is called {catalogue.default_plan}")
+    if catalogue.late_window_minutes and not catalogue.max_backdate_days:
+        raise InvalidCatalogue(
+            ("late_window_minutes",), "waits for nothing while max_backdate_days is 0"
+        )
     granted = {bucket for plan in catalogue.plans.values() for bucket in plan.buckets}
     for name, meter in catalogue.meters.items():
         loc = ("meters", name)

@@ -31,6 +31,7 @@ from domain.allowance_facts import (
     ApiFallbackSet,
     CompileOverflowDisabled,
     CompileOverflowEnabled,
+    CycleEnded,
     OverageSettled,
 )
 from domain.ask import Ask
@@ -85,6 +86,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         AccountUnfrozen,
         AllowanceGranted,
         AllowanceClosed,
+        CycleEnded,
         OverageSettled,
         CompileOverflowEnabled,
         CompileOverflowDisabled,
@@ -130,9 +132,14 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
             _check_when(occurred, now, catalogue)
         strict = usage.mode == "strict"
         self.tidy(policy, catalogue, context)
-        policy = self.policy or policy
+        waits = self.waits_at(occurred) if self.waiting else None
+        counts = waits is not None and meter.bucket in waits.buckets
+        policy = waits.policy if waits is not None and counts else self.policy or policy
         hold = self._hold_of(usage, strict)
-        ask = Ask(self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold)
+        ask = Ask(
+            self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold,
+            waits=waits,
+        )  # fmt: skip
         if strict and self.freezes and hold is None:
             raise ask.frozen()
         if strict and hold is None and usage.route != "oauth" and not self.api_fallback:

@@ -3,6 +3,8 @@ and workspace, from whichever of request, timer and webhook comes first.
 
 The order within a close is the specification's: overage at the old prices, the old allowance,
 then the change that waited for this moment, then the new cycle, its permissions and its limits.
+Where the catalogue has a late window, the new cycle opens at once all the same, and what comes
+first in this order comes last: the old cycle is closed when it has waited for its stragglers.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from domain.allowance_facts import AllowanceClosed, OverageSettled
+from domain.allowance_facts import AllowanceClosed, CycleEnded, OverageSettled
 from domain.bots import Why
 from domain.catalogue import PlanCatalogue
 from domain.credit_account import CreditAccount
@@ -20,6 +22,7 @@ from domain.overage import lines_of
 from domain.policy import drop_overage, grant_allowances, put_limits, put_policy
 from domain.subscription import CycleClosed, CycleOpened, PlanChanged, Subscription
 from domain.subscription_facts import DowngradeScheduled, EndReason, SubscriptionEnded
+from domain.waiting import WaitingCycle
 from domain.workspace import Workspace
 
 Trigger = Literal["timer", "webhook", "inline"]
@@ -43,11 +46,15 @@ def roll_over(
     trigger: Trigger,
     context: Context,
 ) -> int:
-    """Close every cycle that is over and open the next; returns how many were closed."""
+    """End every cycle that is over and open the next; returns how many ended. Those that ended
+    before and have waited long enough for stragglers are closed."""
     now, closed = account.moment(context), 0
+    for waits in account.waiting:
+        if now >= waits.closes_at:
+            _settle(account, subscription, plans, waits, context, waits.stripe_id or "")
     while (end := over_at(subscription)) is not None and now >= end and closed < CYCLES_AT_ONCE:
         if subscription.period_start is not None and end > subscription.period_start:
-            close_cycle(account, subscription, plans, end, context)
+            end_cycle(account, subscription, plans, end, context)
         cancelled, scheduled = subscription.cancellation, subscription.scheduled
         if cancelled is not None and end >= cancelled.cancel_at:
             keep = cancelled.keep_bot_ids
@@ -83,7 +90,7 @@ def end_contract(
     ended = max(ended_at, start)
     if ended > start:
         ended = min(ended, end)
-        close_cycle(account, subscription, plans, ended, context)
+        end_cycle(account, subscription, plans, ended, context)
     cancelled = subscription.cancellation
     keep = cancelled.keep_bot_ids if cancelled else ()
     invoice = next(iter(subscription.failed_invoices), subscription.stripe_id or "")
@@ -99,16 +106,45 @@ def is_involuntary(reason: EndReason) -> bool:
     return reason in ("payment_failed", "disputed")
 
 
-def close_cycle(
+def end_cycle(
     account: CreditAccount,
     subscription: Subscription,
     plans: PlanCatalogue,
     end: datetime,
     context: Context,
 ) -> None:
-    """Settle the cycle that runs as of ``end``, at the prices it was used at."""
-    cycle_id, start = subscription.cycle_id, subscription.period_start
+    """End the cycle that runs as of ``end``, at the prices it was used at: closed at once, or
+    after the catalogue's late window if it counts units. A window that is over waits no more."""
+    start = subscription.period_start
     assert start is not None
+    closes_at = end + plans.current.late_window
+    cycle = account.tally(end, closes_at, subscription.stripe_id)
+    if account.moment(context) >= closes_at or not cycle.buckets:
+        _settle(account, subscription, plans, cycle, context)
+        return
+    account.record(
+        CycleEnded(
+            **account.stamp(context, f"cycle_ended:{cycle.cycle_id}"),
+            cycle_id=cycle.cycle_id,
+            period_start=start,
+            period_end=end,
+            closes_at=closes_at,
+            stripe_subscription_id=cycle.stripe_id,
+        )
+    )
+
+
+def _settle(
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    cycle: WaitingCycle,
+    context: Context,
+    billed_to: str | None = None,
+) -> None:
+    """Close a cycle: its statement, its overage, its included units. ``billed_to`` is the
+    subscription at Stripe where that may not be the one in force any more."""
+    cycle_id, start, end = cycle.cycle_id, cycle.policy.period_start, cycle.period_end
     statement = f"stmt_{cycle_id}"
     subscription.record(
         CycleClosed(
@@ -117,10 +153,11 @@ def close_cycle(
             period_start=start,
             period_end=end,
             statement_id=statement,
-            overage=lines_of(account.overage_shares.values()),
+            overage=lines_of(cycle.shares.values()),
+            stripe_subscription_id=billed_to,
         )
     )
-    for bucket, (units, amount) in sorted(account.overage.items()):
+    for bucket, (units, amount) in sorted(cycle.overage.items()):
         if units or amount:
             account.record(
                 OverageSettled(
@@ -132,21 +169,20 @@ def close_cycle(
                     statement_id=statement,
                 )
             )
-    for name, bucket_now in account.buckets.items():
-        if bucket_now.reset == "cycle" and bucket_now.cycle_id == cycle_id:
-            account.record(
-                AllowanceClosed(
-                    **account.stamp(context, f"allowance_closed:{name}:{cycle_id}"),
-                    bucket=name,
-                    cycle_id=cycle_id,
-                    granted=bucket_now.granted,
-                    used=bucket_now.used,
-                    unused=max(bucket_now.granted - bucket_now.used, 0),
-                    period_start=start,
-                    period_end=end,
-                    keep_days=plans.current.max_backdate_days,
-                )
+    for name, counted in cycle.buckets.items():
+        account.record(
+            AllowanceClosed(
+                **account.stamp(context, f"allowance_closed:{name}:{cycle_id}"),
+                bucket=name,
+                cycle_id=cycle_id,
+                granted=counted.granted,
+                used=counted.used,
+                unused=max(counted.granted - counted.used, 0),
+                period_start=start,
+                period_end=end,
+                keep_days=plans.current.max_backdate_days,
             )
+        )
 
 
 def _change(

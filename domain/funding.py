@@ -55,14 +55,13 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
     for source in _from_route(ask):
         if source == "allowance" and left and (take := min(left, ask.remaining())):
             left -= take
-            closed = ask.closed_cycle() if ask.late else None
             draws.append(
                 Draw(
                     source="allowance",
                     units=take,
                     bucket=ask.meter.bucket,
                     remaining_after=ask.remaining() - take,
-                    cycle_id=closed.cycle_id if closed else None,
+                    cycle_id=ask.drawn_cycle,
                 )
             )
         elif source.startswith("wallet") and left and ask.wallet_allowed:
@@ -71,6 +70,7 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
                 share = round_half_even(exact[0] * left, exact[1] * units)
                 return _wallet_pays(ask, share, tuple(draws))
         elif source == "overage" and left and (price := ask.overage_price()) is not None:
+            waits = ask.counts_in
             draws.append(
                 Draw(
                     source="overage",
@@ -78,6 +78,7 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
                     amount=left * price,
                     bucket=ask.meter.bucket,
                     unit_price=price,
+                    cycle_id=waits.cycle_id if waits else None,
                 )
             )
             left = 0

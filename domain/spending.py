@@ -214,6 +214,7 @@ class CycleIsOver(Exception):
 
 
 def rolled(account: CreditAccount, context: Context) -> None:
-    """Ask for the roll-over first where the cycle has ended: even if no timer ever fires."""
-    if account.policy is not None and account.moment(context) >= account.policy.period_end:
+    """Ask for the roll-over first where a cycle has ended, or has waited long enough for its
+    stragglers: even if no timer ever fires."""
+    if account.is_over(account.moment(context)):
         raise CycleIsOver

@@ -85,6 +85,8 @@ class CycleClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     period_end: datetime
     statement_id: str
     overage: tuple[OverageLine, ...] = ()
+    # Whom it is billed to, where the cycle was closed some time after its end; "": nobody.
+    stripe_subscription_id: str | None = None
 
     @property
     def amount_minor(self) -> int:
@@ -94,8 +96,9 @@ class CycleClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, aggregate: Subscription) -> None:
         # What a former plan's acts give back is owed to a customer who pays for none now.
         owed = aggregate.ended_stripe_id if self.amount_minor < 0 else None
-        stripe_id = aggregate.stripe_id or owed
-        if stripe_id is not None and any(line.amount_minor for line in self.overage):
+        then = self.stripe_subscription_id
+        stripe_id = (aggregate.stripe_id if then is None else then) or owed
+        if stripe_id and any(line.amount_minor for line in self.overage):
             aggregate.unbilled = {**aggregate.unbilled, self.cycle_id: stripe_id}
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Connection
 
 from domain.account_facts import Debited, SpendPolicySet, UsageRecorded
-from domain.allowance_facts import AllowanceGranted
+from domain.allowance_facts import AllowanceClosed, AllowanceGranted, CycleEnded
 from domain.hold_facts import HoldExpired, HoldExtended, HoldPlaced, HoldReleased
 from domain.identity import account_id
 from domain.subscription import subscription_stream
@@ -30,14 +30,14 @@ from domain.workspace_facts import (
 from projections.read_model import Changes, Posted, ReadModel
 
 Kind = Literal["hold", "cycle", "window", "grace"]
-"""A hold expires; a cycle or a contract ends; a window of days does; the grace of an unpaid
-invoice does."""
+"""A hold expires; a cycle or a contract ends, or a cycle that is over has waited long enough; a
+window of days ends; the grace of an unpaid invoice does."""
 
 WORK = """
 CREATE TABLE IF NOT EXISTS {table} (
     kind text NOT NULL,
     stream uuid NOT NULL,               -- of the fact that says when
-    id text NOT NULL,                   -- a hold, a bucket, or empty where there is only one
+    id text NOT NULL,                   -- a hold, bucket or cycle, or empty for the only one
     due_at timestamptz NOT NULL,
     last_position bigint NOT NULL,
     PRIMARY KEY (stream, kind, id)
@@ -79,6 +79,8 @@ class DueWork(ReadModel):
         WorkspaceCreated,
         SpendPolicySet,
         AllowanceGranted,
+        AllowanceClosed,
+        CycleEnded,
         CancellationScheduled,
         CancellationRevoked,
         SubscriptionEnded,
@@ -145,6 +147,10 @@ def _due(fact: object) -> Due:
             return "cycle", "", fact.cancel_at
         case CancellationRevoked() | SubscriptionEnded():
             return "cycle", "", None
+        case CycleEnded():
+            return "cycle", fact.cycle_id, fact.closes_at
+        case AllowanceClosed():
+            return "cycle", fact.cycle_id, None
         case AllowanceGranted():
             return "window", fact.bucket, _window_end(fact)
         case WorkspaceMarkedPastDue() | GraceMoved():
