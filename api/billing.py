@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from api.call import Call, answer, enter
 from api.dashboard.standing import standing
+from api.freshness import CONSISTENCY
 from api.openapi import documented, query
 from api.reading import instant_of
 from api.reads import newest_position, reading
@@ -21,8 +22,6 @@ from domain.money import usd
 from projections import balances
 
 router = APIRouter(prefix="/v1/billing", tags=["billing"])
-
-CONSISTENCY = ("eventual", "strong")
 
 
 class BucketView(msgspec.Struct, frozen=True):
@@ -105,13 +104,11 @@ class ModelCosts(msgspec.Struct, frozen=True):
 async def balance(request: Request) -> Response:
     """What an account holds and whether it may spend."""
     call = await enter(request, "billing:read")
-    consistency = request.query_params.get("consistency", "eventual")
-    if consistency not in CONSISTENCY:
-        raise InvalidInput(("query", "consistency"), f"is one of {', '.join(CONSISTENCY)}")
+    strong = request.query_params.get("consistency") == "strong"
     include = request.query_params.get("include")
     if include not in (None, "grants"):
         raise InvalidInput(("query", "include"), "is `grants`, or left out")
-    if consistency == "strong" or include == "grants":
+    if strong or include == "grants":
         return answer(await _strong(call))
     async with reading(call, "balances") as (connection, position):
         row = await balances.balance(connection, call.workspace_id)

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.auth import Caller
+from api.freshness import least_position
 from api.house import House
 from api.refusals import PayloadTooLarge, UnsupportedMediaType
 from domain.errors import Forbidden, InvalidInput, NotFound
@@ -26,12 +27,14 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let in. ``workspace_id`` is "" where none is concerned."""
+    """A request that was let in. ``workspace_id`` is "" where none is concerned; ``least`` is the
+    position that a read must contain, and is committed."""
 
     house: House
     request: Request
     caller: Caller
     workspace_id: str
+    least: int = 0
 
     async def context(self) -> Context:
         """Who asks, and the time, for a command."""
@@ -48,29 +51,36 @@ async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
 
     :raises Unauthenticated, Forbidden: no such key, or not with this scope.
     :raises NotFound: the key is bound to another workspace.
+    :raises ProjectionLagging: the position that a read must contain is not committed.
     """
     house: House = request.app.state.house
-    headers = request.headers
-    caller = await house.keys.caller(headers.get("authorization"))
+    caller = await house.keys.caller(request.headers.get("authorization"))
     caller.require(scope)
     if b"%00" in request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
         raise InvalidInput(("query",), "must not contain a NUL character")
+    workspace_id = _workspace_of(request, caller, of)
+    return Call(house, request, caller, workspace_id, await least_position(request, house.pool))
+
+
+def _workspace_of(request: Request, caller: Caller, of: Of) -> str:
+    """The workspace that a call is about, as far as the key may act for it; see `enter`."""
     bound = caller.workspace_id
     if of == "deployment":
         if bound is not None:
             raise Forbidden("This key is bound to one workspace; this needs one that is not.")
-        return Call(house, request, caller, "")
-    asked = request.path_params["workspace_id"] if of == "path" else headers.get("x-workspace-id")
+        return ""
+    sent = request.headers.get("x-workspace-id")
+    asked = request.path_params["workspace_id"] if of == "path" else sent
     if bound is not None:
         if asked is not None and asked != bound:
             raise NotFound("workspace", asked)
-        return Call(house, request, caller, bound)
+        return bound
     if not asked and of != "anything":
         raise InvalidInput(
             ("header", "X-Workspace-Id"),
             "This key serves every workspace: name one in the header X-Workspace-Id.",
         )
-    return Call(house, request, caller, asked or "")
+    return asked or ""
 
 
 async def read_body(request: Request) -> bytes:

@@ -16,8 +16,8 @@ _given: set[type] = set()
 
 DESCRIPTION = """Usage is charged as it happens, every change is an event, and any number can be
 replayed. Amounts are integers in micro-units (`*_micros`), beside them exact decimals (`*_usd`).
-Writes answer `X-Ledger-Position`; reads take `min_position` to see them. Errors are
-`application/problem+json`."""
+Writes answer `X-Ledger-Position`; every read takes `min_position`, or `consistency=strong`, to
+see them. Errors are `application/problem+json`."""
 
 
 class Problem(msgspec.Struct):

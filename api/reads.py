@@ -9,20 +9,15 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from api.call import Call
+from api.freshness import PATIENCE_S, newest_of
 from api.house import House
-from api.reading import number_of
 from api.refusals import ProjectionLagging
 from projections import positions
-
-PATIENCE_S = 2.0
-NEWEST = "SELECT coalesce(max(notification_id), 0) FROM events"
 
 
 async def newest_position(house: House) -> int:
     """The position of the newest event that is committed."""
-    async with house.pool.connection() as connection:
-        row = await (await connection.execute(NEWEST)).fetchone()
-    return int(row[0]) if row else 0
+    return await newest_of(house.pool)
 
 
 async def reached(
@@ -39,13 +34,12 @@ async def reached(
 
 @asynccontextmanager
 async def reading(call: Call, *models: str) -> AsyncIterator[tuple[AsyncConnection[Any], int]]:
-    """A connection on which the models hold `min_position`, if one was asked for; and the
-    position that an answer is of: everything up to there is in it.
+    """A connection on which the models hold what `min_position` or `consistency` ask for; and
+    the position that an answer is of: everything up to there is in it.
 
     :raises ProjectionLagging: they do not within 2 s.
     """
-    least = number_of(call.request, "min_position", 0)
     async with call.house.pool.connection() as connection:
-        if least and not await positions.reach(connection, least, models, PATIENCE_S):
+        if call.least and not await positions.reach(connection, call.least, models, PATIENCE_S):
             raise ProjectionLagging()
         yield connection, await positions.position(connection, *models)

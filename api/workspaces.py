@@ -18,6 +18,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once, sent_key
 from api.openapi import documented, query
 from api.reading import cursor_of, limit_of, position_of_cursor
+from api.reads import newest_position, reading
 from domain.commands import Stream
 from domain.errors import InvalidInput, NotFound
 from domain.identity import NAMESPACE
@@ -49,6 +50,7 @@ class WorkspaceView(msgspec.Struct, frozen=True):
     currency: str
     limits: dict[str, int | str | None]
     created_at: datetime
+    as_of_position: int
 
 
 class WorkspaceLine(msgspec.Struct, frozen=True):
@@ -67,6 +69,7 @@ class WorkspaceList(msgspec.Struct, frozen=True):
     data: list[WorkspaceLine]
     has_more: bool
     next_cursor: str | None
+    as_of_position: int
 
 
 _new = msgspec.json.Decoder(NewWorkspace)
@@ -127,11 +130,12 @@ async def every(request: Request) -> Response:
     call = await enter(request, "admin", "deployment")
     limit = limit_of(request)
     after = position_of_cursor(request)
-    async with call.house.pool.connection() as connection:
+    async with reading(call, "workspaces") as (connection, position):
         rows = await (await connection.execute(PAGE, (after, limit + 1))).fetchall()
     lines = [WorkspaceLine(row[1], *row[1:]) for row in rows[:limit]]
     more = len(rows) > limit
-    return answer(WorkspaceList(lines, more, cursor_of(rows[limit - 1][0]) if more else None))
+    cursor = cursor_of(rows[limit - 1][0]) if more else None
+    return answer(WorkspaceList(lines, more, cursor, position))
 
 
 @router.get(
@@ -145,7 +149,7 @@ async def one(request: Request) -> Response:
 
 
 async def _view(call: Call, workspace_id: str) -> WorkspaceView:
-    book = call.house.ledger.book
+    book, position = call.house.ledger.book, await newest_position(call.house)
     workspace = await book.fresh(Stream(Workspace, workspace_stream(workspace_id)))
     assert isinstance(workspace, Workspace)
     opened = await book.find(workspace.id, 1)
@@ -161,4 +165,5 @@ async def _view(call: Call, workspace_id: str) -> WorkspaceView:
         account.currency,
         workspace.limits,
         opened[0].fact.recorded_at,
+        position,
     )

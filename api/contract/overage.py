@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import Standing, standing
+from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented
+from api.reads import newest_position
 from domain.bucket import Bucket
 from domain.money import usd
 
@@ -41,6 +42,7 @@ class OverageView(msgspec.Struct, frozen=True):
     accrued_micros: int
     included: IncludedUnits | None
     period_end: datetime | None
+    as_of_position: int
 
 
 class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +58,7 @@ _switch = msgspec.json.Decoder(Switch)
 async def read(request: Request) -> Response:
     """Off until it is switched on; then until it is switched off, over all cycles."""
     call = await enter(request, "billing:read")
-    return answer(_view(await standing(call)))
+    return answer(await _view(call))
 
 
 @router.put(
@@ -83,10 +85,12 @@ async def _set(call: Call, asked: Switch) -> Answer:
     position = await house.ledger.switch_overage(
         house.till.contracts, call.workspace_id, asked.enabled, await call.context()
     )
-    return Answer(_view(await standing(call)), position)
+    return Answer(await _view(call), position)
 
 
-def _view(stands: Standing) -> OverageView:
+async def _view(call: Call) -> OverageView:
+    position = await newest_position(call.house)
+    stands = await standing(call)
     account, policy = stands.account, stands.account.policy
     assert policy is not None
     offered = sorted(policy.overage_unit_price.items())
@@ -103,4 +107,5 @@ def _view(stands: Standing) -> OverageView:
         amount,
         None if name is None else IncludedUnits(bucket.granted, bucket.used, bucket.remaining),
         stands.subscription.period_end,
+        position,
     )

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from api.call import answer, enter
 from api.contract.plan_view import PlanComparisonView, PlanView, offer_view, plan_view
 from api.dashboard.standing import standing
+from api.freshness import PATIENCE_S, least_position
 from api.house import House
 from api.openapi import documented, path_parameter
-from api.reads import PATIENCE_S
 from api.refusals import ProjectionLagging
 from domain.errors import NotFound
 from projections import plans, positions
@@ -31,7 +31,8 @@ MODEL = "plan_comparison"
 async def public(request: Request) -> Response:
     """The plans that are sold now. For everybody, without a key."""
     house: House = request.app.state.house
-    async with up_to_date(house) as (connection, position):
+    least = await least_position(request, house.pool)
+    async with up_to_date(house, least) as (connection, position):
         version, rows = await _in_force(connection)
     data = [plan_view(row, version.currency) for row in rows if row.status == "live"]
     return answer(_comparison(version, data, position))
@@ -49,7 +50,7 @@ async def own(request: Request) -> Response:
     call = await enter(request, "billing:read")
     stands = await standing(call)
     pin = (stands.subscription.plan_id, stands.subscription.plan_version)
-    async with up_to_date(call.house) as (connection, position):
+    async with up_to_date(call.house, call.least) as (connection, position):
         version, rows = await _in_force(connection)
         quoted = await plans.quoted_to(connection, call.workspace_id)
         has = await plans.pinned(connection, call.workspace_id, *pin)
@@ -85,13 +86,16 @@ async def one(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def up_to_date(house: House) -> AsyncIterator[tuple[AsyncConnection[Any], int]]:
-    """A connection on which every catalogue that was published is in the read model.
+async def up_to_date(
+    house: House, position: int = 0
+) -> AsyncIterator[tuple[AsyncConnection[Any], int]]:
+    """A connection on which the read model holds every catalogue that was published, and what
+    else there is up to a position.
 
     :raises ProjectionLagging: it is not within 2 s.
     """
     async with house.pool.connection() as connection:
-        least = await plans.last_word(connection)
+        least = max(position, await plans.last_word(connection))
         if not await positions.reach(connection, least, [MODEL], PATIENCE_S):
             raise ProjectionLagging()
         yield connection, await positions.position(connection, MODEL)

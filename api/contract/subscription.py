@@ -65,6 +65,7 @@ class SubscriptionView(msgspec.Struct, frozen=True):
     past_due: PastDue | None
     cycle_id: str
     stripe_subscription_id: str | None
+    as_of_position: int
 
 
 class CancelView(msgspec.Struct, frozen=True):
@@ -183,7 +184,7 @@ async def change_plan(request: Request) -> Response:
 async def _view(call: Call) -> SubscriptionView:
     stands = await standing(call)
     subscription = stands.subscription
-    async with reading(call, "usage_hourly") as (connection, _):
+    async with reading(call, "usage_hourly") as (connection, position):
         faces = await quota.face_count(connection, call.workspace_id)
     return SubscriptionView(
         subscription.plan_id,
@@ -200,6 +201,7 @@ async def _view(call: Call) -> SubscriptionView:
         _past_due(subscription),
         subscription.cycle_id,
         subscription.stripe_id,
+        position,
     )
 
 

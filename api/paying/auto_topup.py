@@ -13,6 +13,7 @@ from api.amounts import micros
 from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
+from api.reads import newest_position
 from domain.errors import InvalidInput
 from domain.money import parse_usd, usd
 
@@ -45,6 +46,7 @@ class AutoTopUpView(msgspec.Struct, frozen=True):
     in_flight: str | None
     consecutive_failures: int
     checkout_url: str | None
+    as_of_position: int
 
 
 _terms = msgspec.json.Decoder(AutoTopUpTerms)
@@ -108,11 +110,13 @@ def _usd(amount: int | None) -> Decimal | None:
 
 
 async def _view(call: Call) -> AutoTopUpView:
-    ledger = call.house.ledger
+    ledger, position = call.house.ledger, await newest_position(call.house)
     account = await ledger.account(call.workspace_id)
     auto = account.auto_topup
     if auto is None:
-        return AutoTopUpView(False, None, None, None, None, Decimal(0), None, None, 0, None)
+        return AutoTopUpView(
+            False, None, None, None, None, Decimal(0), None, None, 0, None, position
+        )
     month = (await call.context()).now.strftime("%Y-%m")
     url = None
     if auto.suspended == "authentication_required" and auto.last:
@@ -128,4 +132,5 @@ async def _view(call: Call) -> AutoTopUpView:
         auto.in_flight,
         auto.failures,
         url,
+        position,
     )

@@ -15,6 +15,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.dashboard.standing import Standing, standing
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
+from api.reads import newest_position
 from domain.budget import Budget, On, left, window_of
 from domain.errors import InvalidInput, NotFound
 from domain.money import usd
@@ -59,6 +60,7 @@ class BudgetList(msgspec.Struct, frozen=True):
     """Every cap of a workspace."""
 
     data: list[BudgetView]
+    as_of_position: int
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -76,9 +78,10 @@ ID = [path_parameter("budget_id", "alice-daily")]
 async def every(request: Request) -> Response:
     """All caps, by id."""
     call = await enter(request, "billing:read")
+    position = await newest_position(call.house)
     stands = await standing(call)
     budgets = sorted(stands.account.budgets.items())
-    return answer(BudgetList([_view(stands, budget) for _, budget in budgets]))
+    return answer(BudgetList([_view(stands, budget) for _, budget in budgets], position))
 
 
 @router.get(

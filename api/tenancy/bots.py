@@ -16,6 +16,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
+from api.reads import newest_position
 from domain.bots import bot_of
 from domain.errors import InvalidInput
 from domain.identity import NAMESPACE
@@ -51,6 +52,7 @@ class BotList(msgspec.Struct, frozen=True):
     next_cursor: str | None
     active: int
     limit: int | None
+    as_of_position: int
 
 
 class BotGone(msgspec.Struct, frozen=True):
@@ -108,10 +110,13 @@ def _number(call: Call, key: str) -> str:
 async def every(request: Request) -> Response:
     """All of them, as they are at this moment."""
     call = await enter(request, "billing:read", "path")
+    position = await newest_position(call.house)
     workspace = (await standing(call)).workspace
     bots = sorted(workspace.bots.values(), key=lambda bot: (bot.created_at, bot.bot_id))
     views = [view_of(bot) for bot in bots]
-    return answer(BotList(views, False, None, workspace.active_bots, workspace.limit("bots")))
+    return answer(
+        BotList(views, False, None, workspace.active_bots, workspace.limit("bots"), position)
+    )
 
 
 @router.get(

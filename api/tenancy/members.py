@@ -13,6 +13,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
+from api.reads import newest_position
 from domain.errors import InvalidInput
 from domain.usage import Label
 
@@ -40,6 +41,7 @@ class MemberList(msgspec.Struct, frozen=True):
     next_cursor: str | None
     seats: int
     limit: int | None
+    as_of_position: int
 
 
 class MemberGone(msgspec.Struct, frozen=True):
@@ -87,10 +89,13 @@ async def add(request: Request) -> Response:
 async def every(request: Request) -> Response:
     """Everybody with a seat. A smaller plan never takes one away."""
     call = await enter(request, "billing:read", "path")
+    position = await newest_position(call.house)
     workspace = (await standing(call)).workspace
     people = [MemberView(workspace.owner_id, "owner")]
     people += [MemberView(member, "member") for member in workspace.members]
-    return answer(MemberList(people, False, None, workspace.seats, workspace.limit("seats")))
+    return answer(
+        MemberList(people, False, None, workspace.seats, workspace.limit("seats"), position)
+    )
 
 
 @router.delete(

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.call import answer, enter
 from api.dashboard.standing import Standing, standing
 from api.openapi import documented
+from api.reads import newest_position
 from api.tenancy.banner import Banner, banner, portal_path
 from domain.ask import Ask
 from domain.errors import PaymentRequired
@@ -87,6 +88,7 @@ class StatusView(msgspec.Struct, frozen=True):
     chat: Chat
     is_frozen: bool
     has_payment_method: bool
+    as_of_position: int
 
 
 @router.get(
@@ -96,12 +98,14 @@ class StatusView(msgspec.Struct, frozen=True):
 async def status(request: Request) -> Response:
     """Computed from the facts and the time; nothing waits for a timer."""
     call = await enter(request, "billing:read", "path")
+    position = await newest_position(call.house)
     stands = await standing(call)
-    return answer(view(stands, portal_path(call, stands.context.now)))
+    return answer(view(stands, portal_path(call, stands.context.now), position))
 
 
-def view(stands: Standing, portal: str) -> StatusView:
-    """The status of a workspace as it stands. ``portal`` is where a card is changed."""
+def view(stands: Standing, portal: str, position: int) -> StatusView:
+    """The status of a workspace as it stands, with all facts up to the position. ``portal`` is
+    where a card is changed."""
     workspace, account, now = stands.workspace, stands.account, stands.context.now
     blocked = workspace.deploys_blocked_at(now)
     storage = storage_of(workspace)
@@ -118,6 +122,7 @@ def view(stands: Standing, portal: str) -> StatusView:
         _chat(stands),
         account.is_frozen,
         workspace.payment_method is not None,
+        position,
     )
 
 

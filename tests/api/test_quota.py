@@ -60,7 +60,9 @@ def test_a_switch_that_makes_no_sense_is_refused(app: Served, body: Any) -> None
 def test_a_new_workspace_is_on_the_free_plan(app: Served) -> None:
     workspace = app.workspace()
 
-    assert app.get("/v1/billing/subscription", workspace) == {
+    subscription = app.get("/v1/billing/subscription", workspace)
+
+    assert subscription == {
         "plan": "free",
         "plan_version": 1,
         "status": "active",
@@ -74,7 +76,8 @@ def test_a_new_workspace_is_on_the_free_plan(app: Served) -> None:
         "overage_enabled": False,
         "past_due": None,
         "stripe_subscription_id": None,
-        "cycle_id": app.get("/v1/billing/subscription", workspace)["cycle_id"],
+        "cycle_id": subscription["cycle_id"],
+        "as_of_position": subscription["as_of_position"],
     }
 
 
