@@ -18,10 +18,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from adapters.settings import Settings
-from api.call import Call, answer, enter, parse, read_body
+from api.call import Call, enter, parse, read_body
 from api.house import House
+from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.paying.urls import billing_page, web_address
+from api.reads import newest_position
 from domain.errors import Forbidden
 from domain.facts import Context
 
@@ -63,20 +65,24 @@ _visit = msgspec.json.Decoder(PortalVisit)
         optional_body=True,
         answers={200: PortalPage},
         examples={"a new card": {"flow": "payment_method_update"}},
+        keyed=False,
     ),
 )
 async def open_portal(request: Request) -> Response:
     """Cards, e-mail address, invoices and cancelling; plans are changed here, with a preview."""
     call = await enter(request, "billing:write")
-    asked = parse(_visit, await read_body(request) or b"{}")
-    return answer(PortalPage(await _open(call, asked)))
+    body = await read_body(request)
+    asked = parse(_visit, body or b"{}")
+    return await once(call, body, lambda _: _open(call, asked))
 
 
-async def _open(call: Call, asked: PortalVisit) -> str:
+async def _open(call: Call, asked: PortalVisit) -> Answer:
     back = billing_page(str(call.request.base_url), call.workspace_id)
     if asked.return_url is not None:
         back = web_address(asked.return_url, "return_url")
-    return await _page(call.house, call.workspace_id, back, asked.flow, await call.context())
+    context = await call.context()
+    url = await _page(call.house, call.workspace_id, back, asked.flow, context)
+    return Answer(PortalPage(url), await newest_position(call.house))
 
 
 @router.get(

@@ -13,7 +13,9 @@ from starlette.responses import Response
 
 from adapters.postgres import reconciliations
 from api.call import answer, enter, parse, read_body
+from api.idempotency import Answer, once
 from api.openapi import documented
+from api.reads import newest_position
 from api.stripe.reconcile import Report, reconcile
 from domain.errors import NotFound
 
@@ -39,6 +41,7 @@ _report = msgspec.json.Decoder(Report)
         optional_body=True,
         answers={200: Report},
         examples={"usual": {"days": 3}},
+        keyed=False,
         of="deployment",
     ),
 )
@@ -46,9 +49,15 @@ async def compare(request: Request) -> Response:
     """Takes in what webhooks lost, as if they had come; reports what that does not explain, and
     leaves it as it is. Safe to repeat."""
     call = await enter(request, "admin", "deployment")
-    asked = parse(_wanted, await read_body(request) or b"{}")
-    now = await call.house.clock.now()
-    return answer(await reconcile(call.house, now - timedelta(days=asked.days)))
+    body = await read_body(request)
+    asked = parse(_wanted, body or b"{}")
+
+    async def act(_: str) -> Answer:
+        now = await call.house.clock.now()
+        report = await reconcile(call.house, now - timedelta(days=asked.days))
+        return Answer(report, await newest_position(call.house))
+
+    return await once(call, body, act)
 
 
 @router.get(

@@ -15,10 +15,12 @@ from adapters.postgres.inbox import STATES, Source, State
 from adapters.stripe.client import StripeNotConfigured
 from adapters.stripe.signature import SignatureInvalid, verify
 from api import problems
-from api.call import answer, enter, read_bytes
+from api.call import answer, enter, read_body, read_bytes
 from api.house import House
+from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, limit_of, position_of_cursor
+from api.reads import newest_position
 from api.refusals import InvalidSignature
 from api.stripe.inbox import HandlerFailed
 from domain.errors import InvalidInput, NotFound
@@ -128,6 +130,7 @@ async def receipts(request: Request) -> Response:
         "admin",
         answers={200: Retried},
         parameters=[path_parameter("event_id", "evt_…")],
+        keyed=False,
         of="deployment",
     ),
 )
@@ -135,12 +138,16 @@ async def retry(request: Request) -> Response:
     """Now, and whatever waited for it too. What is settled stays as it is."""
     call = await enter(request, "admin", "deployment")
     event_id = request.path_params["event_id"]
-    settled = await call.house.inbox.retry([event_id])
-    async with call.house.pool.connection() as connection:
-        found = await inbox.find(connection, event_id)
-    if found is None:
-        raise NotFound("webhook", event_id)
-    return answer(Retried(settled, _shown(found)))
+
+    async def act(_: str) -> Answer:
+        settled = await call.house.inbox.retry([event_id])
+        async with call.house.pool.connection() as connection:
+            found = await inbox.find(connection, event_id)
+        if found is None:
+            raise NotFound("webhook", event_id)
+        return Answer(Retried(settled, _shown(found)), await newest_position(call.house))
+
+    return await once(call, await read_body(request), act)
 
 
 def _shown(receipt: inbox.Receipt) -> WebhookReceipt:
