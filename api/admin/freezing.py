@@ -15,6 +15,7 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from domain.account_facts import FreezeReason
+from domain.errors import InvalidInput
 from domain.money import usd
 from domain.usage import Label
 
@@ -88,13 +89,18 @@ async def freeze(request: Request) -> Response:
     ),
 )
 async def unfreeze(request: Request) -> Response:
-    """One of the three reasons lifts that kind; no reason, or any other text, lifts all."""
+    """One of the three reasons lifts that kind; no reason, or any other text, lifts all. What a
+    chargeback froze is lifted with a `ticket_ref` only."""
     call = await enter(request, "admin", "path")
     body = await read_body(request)
     asked = parse(_freezing, body or b"{}")
     kind, note = _kind_and_note(asked)
 
     async def act(_: str) -> Answer:
+        account = await call.house.ledger.account(call.workspace_id)
+        disputed = any(reason == "chargeback" for reason, _ in account.freezes)
+        if disputed and kind in (None, "chargeback") and not asked.ticket_ref:
+            raise InvalidInput(("ticket_ref",), "must say why a chargeback no longer counts")
         done = await call.house.ledger.unfreeze(
             call.workspace_id, kind, asked.ticket_ref or "", note, await call.context()
         )
