@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from adapters.postgres.database import Database
 
@@ -109,13 +110,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         environment.get("BILLING_CATALOGUE", "faces"),
         test_clock,
         log,
-        environment.get("UPSTREAM_URL", ""),
+        _web_address(environment, "UPSTREAM_URL"),
         environment.get("UPSTREAM_KEY", ""),
         _patience_s(environment, "UPSTREAM_PATIENCE_S", "60"),
         *read_stripe(environment),
         _patience_s(environment, "STRIPE_PATIENCE_S", "6"),
         environment.get("DAYBOOK_WEBHOOKS_LOCAL", "0") == "1",
-        public_url=environment.get("DAYBOOK_PUBLIC_URL") or Settings.public_url,
+        public_url=_web_address(environment, "DAYBOOK_PUBLIC_URL") or Settings.public_url,
     )
 
 
@@ -125,7 +126,7 @@ def read_stripe(
     """Stripe's secret key and webhook secret ("" and "" for no Stripe), its address (None for
     Stripe itself), and whether that is a sandbox.
 
-    :raises SettingsUnusable: only one of key and secret is set.
+    :raises SettingsUnusable: only one of key and secret is set, or the address is none.
     """
     key = environment.get("STRIPE_SECRET_KEY", "").strip()
     secret = environment.get("STRIPE_WEBHOOK_SECRET", "").strip()
@@ -140,9 +141,22 @@ def read_stripe(
     return (
         key,
         secret,
-        environment.get("STRIPE_API_URL", "").rstrip("/") or None,
+        _web_address(environment, "STRIPE_API_URL").rstrip("/") or None,
         environment.get("DAYBOOK_STRIPE_SANDBOX", "0") == "1",
     )
+
+
+def _web_address(environment: Mapping[str, str], name: str) -> str:
+    """ "" where it is not set."""
+    text = environment.get(name, "")
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if text and not good:
+        raise SettingsUnusable(f"{name} must be a web address, such as https://example.com/v1.")
+    return text
 
 
 def _patience_s(environment: Mapping[str, str], name: str, default: str) -> float:

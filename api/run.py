@@ -19,7 +19,7 @@ import msgspec
 import typer
 
 from adapters import catalogues
-from adapters.settings import read_stripe
+from adapters.settings import read_settings
 from api.client import Api, ApiRefused
 from api.commands.plain import plain_errors
 from api.demo import workload
@@ -65,7 +65,7 @@ def started(options: Options) -> Iterator[Running]:
     """Start a deployment and wait until it is ready; leaving the block stops all of it."""
     # Refused before anything is started.
     catalogue, _ = catalogues.load(options.catalogue)
-    read_stripe()
+    _check_environment(options)
     with contextlib.closing(listen(options.host, options.port)) as sock:
         say(
             "starting the database"
@@ -90,6 +90,15 @@ def started(options: Options) -> Iterator[Running]:
                 _await_ready(url, supervisor)
                 _remember(url, deployment)
                 yield Running(url, catalogue, deployment, supervisor, stripe)
+
+
+def _check_environment(options: Options) -> None:
+    """Refuse what the parts would stumble over, before any of them runs.
+
+    :raises SettingsUnusable: a variable makes no sense.
+    """
+    ours = {"DAYBOOK_LOG": options.log, "DAYBOOK_TEST_CLOCK": "0", "DAYBOOK_RUNTIME_URL": "later"}
+    read_settings({**os.environ, **ours})
 
 
 def _public(url: str) -> dict[str, str]:
@@ -262,4 +271,6 @@ def _print_line(running: Running, key: str, demo: list[dict[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(main)
+    app(prog_name="scripts/run")

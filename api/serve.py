@@ -1,5 +1,6 @@
 """The supervisor: one socket, N workers, one poster; it heals what dies and stops what it began."""
 
+import errno
 import signal
 import socket
 import sys
@@ -52,12 +53,17 @@ def stopping() -> Iterator[None]:
 def listen(host: str, port: int | None) -> socket.socket:
     """A listening socket: on `port`, or where None is given on 8440, or on any that is free.
 
-    :raises CannotServe: the port that was asked for is taken.
+    :raises CannotServe: the port that was asked for is taken, or the host is none of ours.
     """
     for candidate in (PORT, 0) if port is None else (port,):
         try:
             return _bound(host, candidate)
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise CannotServe(
+                    f"Cannot listen on {host} ({error.strerror}): it is no address of this "
+                    "machine; choose another with --host, or leave it out."
+                ) from None
             if candidate != PORT or port is not None:
                 raise CannotServe(
                     f"Cannot listen on {host}:{candidate} ({error.strerror}): "

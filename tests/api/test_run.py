@@ -166,15 +166,15 @@ def test_a_killed_parent_takes_everything_with_it(state_folder: Path) -> None:
         eventually(lambda: not _alive(parts), 30)
 
 
-def test_a_taken_port_a_missing_catalogue_and_a_used_folder_are_one_plain_line(
+def test_what_cannot_be_started_is_one_plain_line(
     demo: Deployment,
 ) -> None:
-    def start(*arguments: str) -> tuple[int, list[str]]:
+    def start(*arguments: str, **settings: str) -> tuple[int, list[str]]:
         ended = subprocess.run(
             [sys.executable, "-m", "api.run", *arguments],
             capture_output=True,
             text=True,
-            env=environment(),
+            env=environment(**settings),
             timeout=60,
             check=False,
         )
@@ -189,6 +189,11 @@ def test_a_taken_port_a_missing_catalogue_and_a_used_folder_are_one_plain_line(
     assert code == 1 and len(said) == 1 and "faces" in said[0]
     code, said = start("--port", "0", "--data", str(demo.data))
     assert code == 1 and "--data DIR" in said[-1]
+    for name in ("DAYBOOK_LOG", "UPSTREAM_URL", "DAYBOOK_PUBLIC_URL"):
+        code, said = start("--data", str(demo.data / "other"), **{name: "nonsense"})
+        assert code == 1 and len(said) == 1 and name in said[0]
+    code, said = start("--workers", "0")
+    assert code == 2 and said[0].startswith("Usage: scripts/run")
 
 
 def _alive(parts: dict[int, str]) -> list[int]:

@@ -96,3 +96,13 @@ def test_settings_say_what_is_missing_without_showing_a_password() -> None:
     assert "secret" not in str(refused.value)
     settings = read_settings({"DAYBOOK_RUNTIME_URL": url, "DAYBOOK_TEST_CLOCK": "1"})
     assert read_settings(settings.environment()) == settings
+
+
+@pytest.mark.parametrize("name", ["UPSTREAM_URL", "DAYBOOK_PUBLIC_URL", "STRIPE_API_URL"])
+@pytest.mark.parametrize("text", ["nonsense", "ftp://example.com", "http://", "http://[", "/v1"])
+def test_an_address_that_is_none_is_named_before_anything_starts(name: str, text: str) -> None:
+    given = {"DAYBOOK_RUNTIME_URL": "postgresql://localhost/x", name: text}
+
+    with pytest.raises(SettingsUnusable, match=name):
+        read_settings(given)
+    read_settings(given | {name: "https://example.com/v1"})
