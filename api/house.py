@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -34,8 +35,10 @@ POOL_PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The parts of a running process. ``pool`` connects as the runtime, for reads."""
+    """The parts of a running process. ``pool`` connects as the runtime, for reads. ``name`` is
+    ours alone: how the database server knows our connections."""
 
+    name: str
     settings: Settings
     clock: Clock
     pool: AsyncConnectionPool[Any]
@@ -56,8 +59,10 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """Everything a process needs, for one event loop; all of it is closed with the block.
 
-    ``name`` is how the database server knows us. Tables of read models are made if missing.
+    ``name`` and a number of our own are how the database server knows us. Tables of read models
+    are made if missing.
     """
+    name = f"{name} {uuid4().hex[:12]}"
     conninfo = settings.database.conninfo(application_name=name)
     await asyncio.to_thread(_make_tables, conninfo)
     async with AsyncExitStack() as stack:
@@ -85,7 +90,7 @@ async def open_house(
         inbox = Inbox(border, till, all_handlers(), metrics)
         follower = Follower(border, till, inbox, all_reactions())
         yield House(
-            *(settings, clock, pool, writer, ledger, keys, metrics, receipts, upstream),
+            *(name, settings, clock, pool, writer, ledger, keys, metrics, receipts, upstream),
             *(till, inbox, follower),
         )
 

@@ -21,23 +21,27 @@ from domain.errors import InvalidInput, Refusal
 
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 TAKE_OVER_S = 60
-"""After this long without a sign of life, whoever began to answer is taken to have died."""
+"""After this long without a sign of life, whoever began to answer is taken to have died; at once
+where none of its process's connections is left."""
 BEAT_S = 15.0
 """How often whoever answers gives one: a model may talk for minutes."""
 
 NAME = "workspace_id = %s AND method = %s AND path = %s AND key = %s"
 CLAIM = """
-    INSERT INTO idempotency_keys (workspace_id, method, path, key, fingerprint)
-    VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING created_at
+    INSERT INTO idempotency_keys (workspace_id, method, path, key, fingerprint, claimed_by)
+    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING created_at
+"""
+DEAD = f"""
+    status IS NULL AND (created_at < now() - interval '{TAKE_OVER_S} s' OR claimed_by IS NOT NULL
+    AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = claimed_by))
 """
 LOOK = f"""
-    SELECT fingerprint, status, body, position, created_at < now() - interval '{TAKE_OVER_S} s'
+    SELECT fingerprint, status, body, position, created_at, {DEAD}
     FROM idempotency_keys WHERE {NAME}
 """  # noqa: S608
 TAKE_OVER = f"""
-    UPDATE idempotency_keys SET created_at = now()
-    WHERE {NAME} AND status IS NULL AND created_at < now() - interval '{TAKE_OVER_S} s'
-    RETURNING created_at
+    UPDATE idempotency_keys SET created_at = now(), claimed_by = %s
+    WHERE {NAME} AND created_at = %s AND status IS NULL RETURNING created_at
 """  # noqa: S608
 BEAT = f"""
     UPDATE idempotency_keys SET created_at = now()
@@ -190,14 +194,15 @@ async def claim(call: Call, key: str, body: bytes) -> Kept | Claim:
     name = (call.workspace_id, request.method, request.url.path, key)
     fingerprint = sha256(request.scope["query_string"] + b"\n" + body).digest()
     async with call.house.pool.connection() as connection:
-        cursor = await connection.execute(CLAIM, (*name, fingerprint))
+        us = call.house.name
+        cursor = await connection.execute(CLAIM, (*name, fingerprint, us))
         row = await cursor.fetchone()
         if row is not None:
             return Claim(call, name, row[0])
         known = await (await connection.execute(LOOK, name)).fetchone()
         if known is None:  # forgotten this moment: whoever had it was refused
             raise IdempotencyInProgress("this key was just in use; send the request again")
-        before, status, stored, position, is_old = known
+        before, status, stored, position, began, is_dead = known
         if before != fingerprint:
             raise IdempotencyKeyReuse(
                 ("header", "Idempotency-Key"),
@@ -205,8 +210,8 @@ async def claim(call: Call, key: str, body: bytes) -> Kept | Claim:
             )
         if status is not None:
             return Kept(status, stored, position, {})
-        if is_old:
-            taken = await (await connection.execute(TAKE_OVER, name)).fetchone()
+        if is_dead:
+            taken = await (await connection.execute(TAKE_OVER, (us, *name, began))).fetchone()
             if taken is not None:
                 return Claim(call, name, taken[0])
     raise IdempotencyInProgress("the first request with this key is still being answered")

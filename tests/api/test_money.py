@@ -98,19 +98,23 @@ def test_a_request_that_died_half_way_is_taken_over_and_still_happens_once(app: 
     path, headers = f"/v1/admin/workspaces/{workspace}/credits", {"Idempotency-Key": "k"}
     app.call("POST", path, {"amount_usd": 5}, headers=headers)
 
-    def forget(age: str) -> None:  # as if the process had died after its commit
+    def forget(age: str, who: str | None = None) -> None:  # as if it had died after its commit
         with psycopg.connect(app.database.conninfo(), autocommit=True) as connection:
             connection.execute(
                 "UPDATE idempotency_keys SET status = NULL, body = NULL,"
-                " created_at = now() - %s::interval WHERE key = 'k'",
-                (age,),
+                " created_at = now() - %s::interval, claimed_by = coalesce(%s, claimed_by)"
+                " WHERE key = 'k'",
+                (age, who),
             )
 
     forget("1 second")
     young = app.call("POST", path, {"amount_usd": 5}, headers=headers)
     forget("61 seconds")
     old = app.call("POST", path, {"amount_usd": 5}, headers=headers)
+    forget("0 seconds", "a process that nobody hears of any more")
+    dead = app.call("POST", path, {"amount_usd": 5}, headers=headers)
 
+    assert (dead.status_code, dead.json()["duplicate"]) == (201, True)
     assert (young.status_code, young.json()["code"]) == (409, "idempotency_in_progress")
     assert (old.status_code, old.json()["duplicate"]) == (201, True)
     assert app.balance(workspace) == 5_000_000
