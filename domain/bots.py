@@ -26,7 +26,7 @@ from domain.workspace_facts import (
 BOTS_MAX = 2_000
 """Bots of one workspace, paused ones included: the workspace's state stays small."""
 
-Why = Literal["subscription", "upgrade", "downgrade", "cycle", "involuntary_end"]
+Why = Literal["subscription", "upgrade", "downgrade", "migration", "cycle", "involuntary_end"]
 """Why limits are put in force. An `upgrade` always resumes what the plan paused; an
 `involuntary_end` never pauses: nobody is locked out of a running bot over money."""
 

@@ -21,7 +21,12 @@ from domain.facts import Context
 from domain.overage import lines_of
 from domain.policy import drop_overage, grant_allowances, put_limits, put_policy
 from domain.subscription import CycleClosed, CycleOpened, PlanChanged, Subscription
-from domain.subscription_facts import DowngradeScheduled, EndReason, SubscriptionEnded
+from domain.subscription_facts import (
+    DowngradeScheduled,
+    EndReason,
+    PlanMigrationScheduled,
+    SubscriptionEnded,
+)
 from domain.waiting import WaitingCycle
 from domain.workspace import Workspace
 
@@ -55,7 +60,7 @@ def roll_over(
     while (end := over_at(subscription)) is not None and now >= end and closed < CYCLES_AT_ONCE:
         if subscription.period_start is not None and end > subscription.period_start:
             end_cycle(account, subscription, plans, end, context)
-        cancelled, scheduled = subscription.cancellation, subscription.scheduled
+        cancelled, scheduled = subscription.cancellation, subscription.coming
         if cancelled is not None and end >= cancelled.cancel_at:
             keep = cancelled.keep_bot_ids
             _revert(account, subscription, workspace, plans, end, "user", context, keep)
@@ -186,7 +191,10 @@ def _settle(
 
 
 def _change(
-    subscription: Subscription, scheduled: DowngradeScheduled, end: datetime, context: Context
+    subscription: Subscription,
+    scheduled: DowngradeScheduled | PlanMigrationScheduled,
+    end: datetime,
+    context: Context,
 ) -> None:
     subscription.record(
         PlanChanged(
@@ -195,7 +203,7 @@ def _change(
             from_version=subscription.plan_version,
             to_plan=scheduled.to_plan,
             to_version=scheduled.to_version,
-            direction="downgrade",
+            direction="migration" if subscription.migration else "downgrade",
             effective_at=end,
             preview_id=scheduled.preview_id,
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from domain.catalogue import Plan, PlanCatalogue
+from domain.coming_change import schedule_migration
 from domain.contracting import Contracting
 from domain.credit_account import CreditAccount
 from domain.facts import Context
@@ -13,7 +14,6 @@ from domain.places import PLANS
 from domain.plan_processor import Contracts
 from domain.subscribing import price_of
 from domain.subscription import Subscription
-from domain.subscription_facts import DowngradeScheduled
 
 Outcome = Literal["would_change", "scheduled", "left_alone"]
 
@@ -49,14 +49,16 @@ def differences(before: Plan, after: Plan) -> tuple[Difference, ...]:
     )
 
 
-def obstacle(subscription: Subscription) -> str | None:
-    """Why a contract is left alone, or None."""
+def obstacle(subscription: Subscription, to_version: int) -> str | None:
+    """Why a contract is left alone, or None. A migration to an older version is no obstacle."""
     if subscription.status == "past_due":
         return "an invoice is unpaid"
     if subscription.pending_change is not None:
         return "an upgrade waits for its payment"
     if subscription.scheduled is not None:
         return "another change is scheduled"
+    if subscription.migration is not None and subscription.migration.to_version >= to_version:
+        return "it is scheduled already"
     if subscription.cancellation is not None:
         return "it is cancelled"
     return None
@@ -71,7 +73,7 @@ class Migrating(Contracting):
         plans = await self._catalogue()
         if not _is_behind(subscription, plans, plan_id):
             return None
-        reason = obstacle(subscription)
+        reason = obstacle(subscription, plans.current_version)
         return Migrated(
             workspace_id,
             subscription.plan_version,
@@ -102,17 +104,14 @@ class Migrating(Contracting):
             schedule_id = await contracts.schedule(link.id, price_of(offer, plans), key)
 
         def decide(_: CreditAccount, subscription: Subscription, *__: object) -> bool:
+            known = subscription.migration
+            if known is not None and known.to_version == offer.version:
+                return True  # a webhook of the schedule was here before us
             if subscription.terms != terms or subscription.period_end is None:
                 return False
-            subscription.record(
-                DowngradeScheduled(
-                    **subscription.stamp(context, f"migration:{offer.version}:{terms}"),
-                    to_plan=offer.plan_id,
-                    to_version=offer.version,
-                    effective_at=subscription.period_end,
-                    stripe_schedule_id=schedule_id,
-                )
-            )
+            cause = f"migration:{offer.version}:{terms}"
+            plan = (offer.plan_id, offer.version)
+            schedule_migration(subscription, plan, schedule_id, cause, context)
             return True
 
         done = await self.change_contract(workspace_id, context, decide)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from domain.catalogue import Offer, PlanCatalogue
+from domain.coming_change import cause_of, unschedule
 from domain.contract_errors import (
     AlreadySubscribed,
     CheckoutRequired,
@@ -25,16 +26,11 @@ from domain.plan_processor import Preview
 from domain.policy import drop_overage, grant_allowances, plan_of, put_limits, put_policy
 from domain.subscription import PlanChanged, Subscription
 from domain.subscription_facts import (
-    CancellationRevoked,
-    CancellationScheduled,
     Direction,
-    DowngradeScheduled,
-    DowngradeUnscheduled,
+    Move,
     PlanChangeFailed,
     PlanChangePending,
     PlanChangeQuoted,
-    Source,
-    Unscheduled,
 )
 from domain.workspace import Workspace
 
@@ -189,6 +185,14 @@ def apply_downgrade(
     change_plan(account, subscription, workspace, plans, changed, context, quote.keep_bot_ids)
 
 
+def direction_to(subscription: Subscription, plans: PlanCatalogue, plan: tuple[str, int]) -> Move:
+    """What another plan, that nobody here was quoted, is to the one in force."""
+    if plan[0] == subscription.plan_id:
+        return "migration"
+    before = plan_of(subscription, plans).price_minor
+    return "upgrade" if plans.plan(*plan).price_minor >= before else "downgrade"
+
+
 def adopt_plan(
     account: CreditAccount,
     subscription: Subscription,
@@ -199,14 +203,13 @@ def adopt_plan(
 ) -> None:
     """Stripe bills another plan of ours than the one in force, and no quote of ours says why: what
     the customer pays for is what the customer gets."""
-    before = plan_of(subscription, plans).price_minor
     changed = PlanChanged(
         **subscription.stamp(context, f"plan_at_stripe:{subscription.version + 1}"),
         from_plan=subscription.plan_id,
         from_version=subscription.plan_version,
         to_plan=plan[0],
         to_version=plan[1],
-        direction="upgrade" if plans.plan(*plan).price_minor >= before else "downgrade",
+        direction=direction_to(subscription, plans, plan),
         effective_at=subscription.moment(context),
     )
     change_plan(account, subscription, workspace, plans, changed, context)
@@ -237,7 +240,7 @@ def mark_pending(
     context: Context,
 ) -> None:
     """The card did not pay for an upgrade at once."""
-    cause = _cause("plan_pending", subscription, quote)
+    cause = cause_of("plan_pending", subscription, quote)
     fail_pending(subscription, "superseded", context)
     unschedule(subscription, "superseded", context)
     subscription.record(
@@ -250,12 +253,6 @@ def mark_pending(
     )
 
 
-def _cause(step: str, subscription: Subscription, quote: PlanChangeQuoted) -> str:
-    """Why a step of a quote is recorded: once, unless the contract moved on in between."""
-    moved = subscription.terms != quote.subscription_version
-    return f"{step}:{quote.preview_id}" + (f":{subscription.version + 1}" if moved else "")
-
-
 def fail_pending(subscription: Subscription, code: str, context: Context) -> None:
     """The upgrade that waits for its payment will not happen; a no-op where none waits."""
     pending = subscription.pending_change
@@ -264,58 +261,3 @@ def fail_pending(subscription: Subscription, code: str, context: Context) -> Non
             context, f"plan_failed:{pending.preview_id}:{subscription.version + 1}"
         )
         subscription.record(PlanChangeFailed(**stamp, preview_id=pending.preview_id, code=code))
-
-
-def schedule_downgrade(
-    subscription: Subscription, quote: PlanChangeQuoted, schedule_id: str | None, context: Context
-) -> None:
-    """A smaller plan when the cycle closes, in the place of whatever was to happen then."""
-    cause = _cause("downgrade", subscription, quote)
-    unschedule(subscription, "superseded", context)
-    revoke_cancellation(subscription, "plan_change", context)
-    subscription.record(
-        DowngradeScheduled(
-            **subscription.stamp(context, cause),
-            to_plan=quote.to_plan,
-            to_version=quote.to_version,
-            effective_at=subscription.period_end or quote.effective_at,
-            preview_id=quote.preview_id,
-            keep_bot_ids=quote.keep_bot_ids,
-            stripe_schedule_id=schedule_id,
-        )
-    )
-
-
-def unschedule(subscription: Subscription, reason: Unscheduled, context: Context) -> None:
-    """Take a scheduled downgrade back; a no-op where there is none."""
-    if subscription.scheduled is not None:
-        stamp = subscription.stamp(context, f"unscheduled:{subscription.version + 1}")
-        subscription.record(DowngradeUnscheduled(**stamp, reason=reason))
-
-
-def schedule_cancellation(
-    subscription: Subscription,
-    cancel_at: datetime,
-    source: Source,
-    context: Context,
-    *,
-    cause: str = "",
-    keep_bot_ids: Sequence[str] = (),
-) -> None:
-    """End the contract at an instant, in the place of whatever was to happen then."""
-    unschedule(subscription, "cancelled", context)
-    subscription.record(
-        CancellationScheduled(
-            **subscription.stamp(context, cause or f"cancel:{subscription.version + 1}"),
-            cancel_at=cancel_at,
-            source=source,
-            keep_bot_ids=tuple(keep_bot_ids),
-        )
-    )
-
-
-def revoke_cancellation(subscription: Subscription, source: Source, context: Context) -> None:
-    """Let the contract go on; a no-op unless it was to end."""
-    if subscription.cancellation is not None:
-        stamp = subscription.stamp(context, f"resume:{subscription.version + 1}")
-        subscription.record(CancellationRevoked(**stamp, source=source))

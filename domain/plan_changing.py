@@ -13,22 +13,18 @@ from typing import Literal
 
 from domain.bots import bots_to_pause
 from domain.catalogue import PlanCatalogue
-from domain.commands import Stream
-from domain.contract_errors import PlanChangeIsPending, PreviewStale
-from domain.credit_account import CreditAccount
-from domain.errors import NotFound
-from domain.facts import Context, Fact
-from domain.plan_change import (
-    apply_upgrade,
-    change_to,
-    check_quote,
-    mark_pending,
-    quote,
+from domain.coming_change import (
     revoke_cancellation,
     schedule_cancellation,
     schedule_downgrade,
     unschedule,
 )
+from domain.commands import Stream
+from domain.contract_errors import PlanChangeIsPending, PreviewStale
+from domain.credit_account import CreditAccount
+from domain.errors import NotFound
+from domain.facts import Context, Fact
+from domain.plan_change import apply_upgrade, change_to, check_quote, mark_pending, quote
 from domain.plan_processor import Contracts, Preview, Price, RemoteSubscription
 from domain.policy import plan_of
 from domain.subscribing import Subscribing, price_of
@@ -146,7 +142,8 @@ class PlanChanging(Subscribing):
         self, contracts: Contracts, workspace_id: str, context: Context
     ) -> int | None:
         """Take back what was to happen when the cycle closes; the position, or None where there
-        was nothing. A cancellation that was asked for as such is not touched."""
+        was nothing. A cancellation that was asked for as such is not touched, nor is what an
+        administrator scheduled."""
         await self.roll_over(workspace_id, context)
         subscription = await self.subscription(workspace_id)
         cancelled = subscription.cancellation
@@ -160,7 +157,8 @@ class PlanChanging(Subscribing):
             await contracts.set_cancel(link.id, False, f"resume:{link.id}:{subscription.terms}")
 
         def decide(_: CreditAccount, subscription: Subscription, *__: object) -> None:
-            unschedule(subscription, "user", context)
+            if subscription.scheduled is not None:
+                unschedule(subscription, "user", context)
             if ends:
                 revoke_cancellation(subscription, "plan_change", context)
 

@@ -8,6 +8,13 @@ from msgspec.structs import replace
 
 from domain.activation import TOLERANCE
 from domain.catalogue import PlanCatalogue
+from domain.coming_change import (
+    revoke_cancellation,
+    schedule_cancellation,
+    schedule_downgrade,
+    schedule_migration,
+    unschedule,
+)
 from domain.credit_account import CreditAccount
 from domain.cycle_close import end_contract, roll_over
 from domain.facts import Context
@@ -17,10 +24,6 @@ from domain.plan_change import (
     apply_upgrade,
     fail_pending,
     mark_pending,
-    revoke_cancellation,
-    schedule_cancellation,
-    schedule_downgrade,
-    unschedule,
 )
 from domain.plan_processor import RemoteSubscription
 from domain.policy import put_policy
@@ -139,7 +142,7 @@ def _follow_plan(
         if promised is not None:
             invoice, until = remote.latest_invoice_id or "", remote.pending_until
             mark_pending(subscription, promised, invoice, until, context)
-    scheduled = subscription.scheduled
+    scheduled = subscription.coming
     if (
         scheduled is not None
         and scheduled.stripe_schedule_id is not None
@@ -147,17 +150,31 @@ def _follow_plan(
         and remote.period_end <= scheduled.effective_at + TOLERANCE
     ):
         unschedule(subscription, "superseded", context)
-    if subscription.scheduled is None and remote.schedule_id and remote.scheduled_plan != pin:
+    if subscription.coming is None and remote.schedule_id and remote.scheduled_plan != pin:
         smaller = _promised(subscription, remote.scheduled_plan, "downgrade")
         if smaller is not None and remote.cancel_at is None:
             schedule_downgrade(subscription, smaller, remote.schedule_id, context)
+        newer = _newer(subscription, plans, remote.scheduled_plan)
+        if smaller is None and newer is not None and remote.cancel_at is None:
+            # An administrator's migration that was lost on its way back.
+            cause = f"migration_at_stripe:{subscription.version + 1}"
+            schedule_migration(subscription, newer, remote.schedule_id, cause, context)
+
+
+def _newer(
+    subscription: Subscription, plans: PlanCatalogue, plan: tuple[str, int] | None
+) -> tuple[str, int] | None:
+    """A plan, if it is a newer version of the one in force, of the catalogue's own."""
+    if plan is None or plan[0] in plans.custom or plan[0] != subscription.plan_id:
+        return None
+    return plan if plan[1] > subscription.plan_version else None
 
 
 def _is_billed_now(subscription: Subscription, remote: RemoteSubscription) -> bool:
     """Whether Stripe bills the very cycle that runs here, and nothing is about to change that."""
     assert subscription.period_start is not None
     same = abs(remote.period_start - subscription.period_start) <= TOLERANCE
-    return same and remote.scheduled_plan is None and subscription.scheduled is None
+    return same and remote.scheduled_plan is None and subscription.coming is None
 
 
 def _promised(

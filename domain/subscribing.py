@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.catalogue import Offer, PlanCatalogue
+from domain.coming_change import revoke_cancellation, schedule_cancellation
 from domain.commands import Command, Stream
 from domain.contract_errors import AlreadySubscribed, NotSubscribed, PlanNotAvailable
 from domain.contracting import Contracting, contract_streams
@@ -20,7 +21,6 @@ from domain.facts import Context
 from domain.money import MINOR
 from domain.payment import attempt_id, attempt_stream
 from domain.payment_attempt import PaymentAttempt
-from domain.plan_change import revoke_cancellation, schedule_cancellation
 from domain.plan_processor import Contracts, Price, Session
 from domain.policy import plan_of
 from domain.reading import Reading

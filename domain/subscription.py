@@ -20,15 +20,17 @@ from domain.overage import OverageLine
 from domain.subscription_facts import (
     CancellationRevoked,
     CancellationScheduled,
-    Direction,
     DowngradeScheduled,
     DowngradeUnscheduled,
     DunningMoved,
+    Move,
     OverageInvoiced,
     Pending,
     PlanChangeFailed,
     PlanChangePending,
     PlanChangeQuoted,
+    PlanMigrationScheduled,
+    PlanMigrationUnscheduled,
     StripeLink,
     StripeSubscriptionSynced,
     SubscriptionEnded,
@@ -66,7 +68,8 @@ class SubscriptionStarted(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.period_start = self.period_start
         aggregate.period_end = self.period_end
         aggregate.status = "active"
-        aggregate.scheduled = aggregate.cancellation = aggregate.pending_change = None
+        aggregate.scheduled = aggregate.migration = None
+        aggregate.cancellation = aggregate.pending_change = None
         aggregate.note_terms()
         stripe = self.stripe_subscription_id
         if stripe is not None:
@@ -125,7 +128,7 @@ class PlanChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     from_plan: str
     to_plan: str
     to_version: int
-    direction: Direction
+    direction: Move
     effective_at: datetime
     from_version: int = 0
     preview_id: str | None = None
@@ -135,7 +138,7 @@ class PlanChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
         aggregate.plan_id = self.to_plan
         aggregate.plan_version = self.to_version
         aggregate.pending_change = None
-        aggregate.scheduled = None
+        aggregate.scheduled = aggregate.migration = None
         aggregate.set_schedule(None)
         aggregate.quotes = {}  # of another plan's terms
         aggregate.note_terms()
@@ -181,6 +184,8 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
         PlanChangeFailed,
         DowngradeScheduled,
         DowngradeUnscheduled,
+        PlanMigrationScheduled,
+        PlanMigrationUnscheduled,
         CancellationScheduled,
         CancellationRevoked,
         SubscriptionEnded,
@@ -206,6 +211,7 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
     quotes: dict[str, PlanChangeQuoted] = {}
     pending_change: Pending | None = None
     scheduled: DowngradeScheduled | None = None
+    migration: PlanMigrationScheduled | None = None  # never beside the one above
     cancellation: CancellationScheduled | None = None
     stripe: StripeLink | None = None  # None: no card stands behind it
     announced: tuple[str, ...] = ()  # subscriptions at Stripe whose first payment is under way
@@ -223,6 +229,11 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
     def cancel_at(self) -> datetime | None:
         """When it ends, if it was cancelled."""
         return self.cancellation.cancel_at if self.cancellation else None
+
+    @property
+    def coming(self) -> DowngradeScheduled | PlanMigrationScheduled | None:
+        """The change of plan that waits for the cycle to close."""
+        return self.scheduled or self.migration
 
     @property
     def stripe_id(self) -> str | None:

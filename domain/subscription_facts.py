@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from domain.subscription import Subscription
 
 Direction = Literal["upgrade", "downgrade"]
+Move = Literal["upgrade", "downgrade", "migration"]
+"""What a change of plan is to the customer: dearer, cheaper, or another version of the same."""
 Source = Literal["api", "portal", "admin", "plan_change"]
 Unscheduled = Literal["user", "superseded", "cancelled"]
 EndReason = Literal["user", "payment_failed", "disputed", "admin"]
@@ -129,6 +131,42 @@ class DowngradeUnscheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
         subscription.note_terms()
 
 
+class PlanMigrationScheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """An administrator brings the subscriber to a newer version of the same plan when the cycle
+    closes; nothing changes before."""
+
+    from_version: int
+    to_plan: str
+    to_version: int
+    effective_at: datetime
+    stripe_schedule_id: str | None = None
+
+    @property
+    def preview_id(self) -> None:
+        """Nobody was quoted anything."""
+
+    @property
+    def keep_bot_ids(self) -> tuple[str, ...]:
+        """Nobody was asked."""
+        return ()
+
+    def apply(self, subscription: Subscription) -> None:
+        subscription.migration = self
+        subscription.set_schedule(self.stripe_schedule_id)
+        subscription.note_terms()
+
+
+class PlanMigrationUnscheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The subscriber stays on its version after all, or something else comes in its place."""
+
+    reason: Unscheduled
+
+    def apply(self, subscription: Subscription) -> None:
+        subscription.migration = None
+        subscription.set_schedule(None)
+        subscription.note_terms()
+
+
 class CancellationScheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """The subscription ends at ``cancel_at``; until then everything keeps working."""
 
@@ -167,7 +205,7 @@ class SubscriptionEnded(Fact, frozen=True, kw_only=True, omit_defaults=True):
             subscription.ended_stripe_id = self.stripe_subscription_id
             subscription.ended_at = self.ended_at
         subscription.stripe = None
-        subscription.scheduled = None
+        subscription.scheduled = subscription.migration = None
         subscription.cancellation = None
         subscription.pending_change = None
         subscription.quotes = {}

@@ -17,6 +17,8 @@ from domain.subscription_facts import (
     CancellationScheduled,
     DowngradeScheduled,
     DowngradeUnscheduled,
+    PlanMigrationScheduled,
+    PlanMigrationUnscheduled,
     SubscriptionEnded,
 )
 from domain.workspace import LimitsChanged, WorkspaceCreated, workspace_stream
@@ -113,6 +115,8 @@ class WorkspaceStatus(ReadModel):
         PlanChanged,
         DowngradeScheduled,
         DowngradeUnscheduled,
+        PlanMigrationScheduled,
+        PlanMigrationUnscheduled,
         CancellationScheduled,
         CancellationRevoked,
         SubscriptionEnded,
@@ -168,9 +172,9 @@ def _moved(row: Status, fact: object) -> Status:
             return row._replace(payment_method_id=None)
         case StorageReported():
             return row._replace(storage_used=fact.used_bytes)
-        case DowngradeScheduled():
+        case DowngradeScheduled() | PlanMigrationScheduled():
             return row._replace(scheduled_plan=fact.to_plan)
-        case DowngradeUnscheduled() | PlanChanged():
+        case DowngradeUnscheduled() | PlanMigrationUnscheduled() | PlanChanged():
             return row._replace(scheduled_plan=None)
         case CancellationScheduled():
             return row._replace(cancel_at=fact.cancel_at)

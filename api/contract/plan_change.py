@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
+from api.contract.subscription import ScheduledChange, scheduled_change
+from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
@@ -86,10 +88,10 @@ class PlanChangeResult(msgspec.Struct, frozen=True):
     payment_url: str | None
 
 
-class NoChange(msgspec.Struct, frozen=True):
-    """Nothing is scheduled."""
+class StillComing(msgspec.Struct, frozen=True):
+    """What is scheduled now: nothing, or what only an administrator takes back."""
 
-    scheduled_change: None = None
+    scheduled_change: ScheduledChange | None
 
 
 _change = msgspec.json.Decoder(PlanChange)
@@ -163,12 +165,13 @@ async def confirm(request: Request) -> Response:
     **documented(
         "Take a scheduled change back",
         "billing:write",
-        answers={200: NoChange},
+        answers={200: StillComing},
         keyed=False,
     ),
 )
 async def unschedule(request: Request) -> Response:
-    """The plan stays as it is when the cycle closes. Nothing happens where nothing is scheduled."""
+    """The plan stays as it is when the cycle closes. Nothing happens where nothing is scheduled,
+    and what an administrator scheduled stays."""
     call = await enter(request, "billing:write")
 
     async def act(_: str) -> Answer:
@@ -176,7 +179,9 @@ async def unschedule(request: Request) -> Response:
         position = await house.ledger.unschedule_plan(
             house.till.contracts, call.workspace_id, await call.context()
         )
-        return Answer(NoChange(), position or await newest_position(house))
+        stands = await standing(call)
+        told = StillComing(scheduled_change(stands.subscription))
+        return Answer(told, position or await newest_position(house))
 
     return await once(call, b"", act)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from fastapi import APIRouter
@@ -22,8 +23,10 @@ router = APIRouter(prefix="/v1", tags=["billing"])
 
 
 class ScheduledChange(msgspec.Struct, frozen=True):
-    """The plan that comes into force when the cycle closes."""
+    """The plan that comes into force when the cycle closes: a smaller one that the customer
+    chose, or by an administrator's `migration` another version of the same."""
 
+    direction: Literal["downgrade", "migration"]
     plan: str
     plan_version: int
     effective_at: datetime
@@ -195,7 +198,7 @@ async def _view(call: Call) -> SubscriptionView:
         subscription.period_start,
         subscription.period_end,
         subscription.cancel_at,
-        _scheduled(subscription),
+        scheduled_change(subscription),
         _pending(subscription),
         subscription.overage_enabled,
         _past_due(subscription),
@@ -205,12 +208,17 @@ async def _view(call: Call) -> SubscriptionView:
     )
 
 
-def _scheduled(subscription: Subscription) -> ScheduledChange | None:
-    coming = subscription.scheduled
+def scheduled_change(subscription: Subscription) -> ScheduledChange | None:
+    """What waits for the cycle to close, as it is told."""
+    coming = subscription.coming
     if coming is None:
         return None
     return ScheduledChange(
-        coming.to_plan, coming.to_version, coming.effective_at, coming.keep_bot_ids
+        "migration" if subscription.migration else "downgrade",
+        coming.to_plan,
+        coming.to_version,
+        coming.effective_at,
+        coming.keep_bot_ids,
     )
 
 

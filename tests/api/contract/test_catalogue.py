@@ -172,7 +172,7 @@ def test_subscribers_are_migrated_when_their_cycle_closes_and_a_dry_run_says_how
         (one, "scheduled")
     ]
     [again] = flarex.post(path, {"dry_run": False, "workspace_ids": [one]}).json()["data"]
-    assert (again["outcome"], again["reason"]) == ("left_alone", "another change is scheduled")
+    assert (again["outcome"], again["reason"]) == ("left_alone", "it is scheduled already")
     assert flarex.get("/v1/billing/subscription", one)["plan_version"] == 1
 
     end = flarex.get("/v1/billing/subscription", one)["current_period_end"]
