@@ -28,7 +28,7 @@ class Settings:
     test_clock: bool = False
     log: str = "json"
     upstream_url: str = ""  # of an OpenAI-compatible API, ending in /v1; "": none
-    upstream_key: str = ""
+    upstream_key: str = field(default="", repr=False)
     upstream_patience_s: float = 60.0
     stripe_key: str = field(default="", repr=False)  # "": this deployment has no Stripe
     stripe_webhook_secret: str = field(default="", repr=False)  # several, while one is rotated: a,b

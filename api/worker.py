@@ -9,6 +9,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from adapters.settings import read_settings
 from api.app import create_app
@@ -41,20 +42,26 @@ class Worker(uvicorn.Server):
                 transport.close()
 
 
+def worker_of(app: FastAPI) -> Worker:
+    """A worker that serves this application; `run` gives it its socket."""
+    return Worker(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,  # The application logs its requests itself, with ids and as JSON.
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT: then finish what is under way, for at most 5 s."""
     sock = socket.socket(fileno=int(sys.argv[1]))
-    config = uvicorn.Config(
-        create_app(read_settings()),
-        loop="uvloop",
-        http="httptools",
-        log_config=None,  # The application logs its requests itself, with ids and as JSON.
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    Worker(config).run(sockets=[sock])
+    worker_of(create_app(read_settings())).run(sockets=[sock])
 
 
 if __name__ == "__main__":
