@@ -47,7 +47,8 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     """What the provider does next, until it is told something else.
 
     `fail_mid_stream` breaks off after the scripted output; ``pause_after`` stops a stream
-    behind so many tokens until whoever listens has gone, or another script is in force.
+    behind so many tokens until whoever listens has gone, or another script is in force, which
+    then counts for the rest of it.
     ``answer`` is said instead of all that.
     """
 
@@ -181,8 +182,10 @@ async def _chunks(
 
     yield chunk({"role": "assistant", "content": ""}, 0)
     for number in range(usage.output):
-        if number == script.pause_after and await _paused(request, script, told):
-            return
+        if number == script.pause_after:
+            if await _paused(request, script, told):
+                return
+            script = told.script
         told.tokens += 1
         yield chunk({"content": _word(number)}, number + 1)
         if number % 50 == 49:

@@ -18,7 +18,7 @@ from tests.api.conftest import PATIENCE_S, Served
 from tests.api.provider import gateway, script
 
 CLIENTS = 32
-ROUNDS = int(os.environ.get("DAYBOOK_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("DAYBOOK_ROUNDS", "12"))
 UNITS = 1_000
 COST = 40  # of a call: the limit is a multiple of it
 CLAUDE = {"llm_model": "claude-sonnet-4-6"}

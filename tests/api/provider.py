@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 
 from adapters.postgres.database import Database
@@ -51,3 +52,9 @@ def script(app: Served, mode: str = "ok", input: int = 0, output: int = 0, **mor
     answer = app.call("POST", "/v1/test/upstream", body)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def told(app: Served) -> Any:
+    """What the provider did so far, without a word to it."""
+    url = app.settings.upstream_url.removesuffix("/v1") + "/script"
+    return httpx.get(url, trust_env=False).raise_for_status().json()
