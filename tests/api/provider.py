@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import uvicorn
 
 from adapters.postgres.database import Database
@@ -54,7 +54,17 @@ def script(app: Served, mode: str = "ok", input: int = 0, output: int = 0, **mor
     return answer.json()
 
 
+def says(app: Served, body: object, status: int = 200, **more: Any) -> None:
+    """Whatever the provider is asked, it says this word for word."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    answer = {"body": text, "status": status, **more}
+    app.http.post(_script_url(app), json={"answer": answer}).raise_for_status()
+
+
 def told(app: Served) -> Any:
     """What the provider did so far, without a word to it."""
-    url = app.settings.upstream_url.removesuffix("/v1") + "/script"
-    return httpx.get(url, trust_env=False).raise_for_status().json()
+    return app.http.get(_script_url(app)).raise_for_status().json()
+
+
+def _script_url(app: Served) -> str:
+    return app.settings.upstream_url.removesuffix("/v1") + "/script"

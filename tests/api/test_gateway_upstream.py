@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.postgres.database import Database
 from tests.acceptance.spending import refused
 from tests.api.conftest import PATIENCE_S, Served
-from tests.api.provider import gateway, script
+from tests.api.provider import gateway, says, script
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "gpt-5.4", "messages": [{"role": "user", "content": "Hello"}]}
@@ -34,14 +33,6 @@ def app(database: Database) -> Iterator[Served]:
     """`faces` in front of a scripted provider, which is asked with a key of ours."""
     with gateway(database, upstream_patience_s=PATIENCE_S, upstream_key=KEY) as served:
         yield served
-
-
-def says(app: Served, body: object, status: int = 200, **more: Any) -> None:
-    """Whatever the provider is asked, it says this word for word."""
-    text = body if isinstance(body, str) else json.dumps(body)
-    answer = {"body": text, "status": status, **more}
-    url = app.settings.upstream_url.removesuffix("/v1") + "/script"
-    httpx.post(url, json={"answer": answer}, trust_env=False).raise_for_status()
 
 
 def unspent(app: Served, workspace: str, balance: int = 5_000_000) -> None:
