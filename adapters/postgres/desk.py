@@ -190,7 +190,7 @@ class Desk:
             self.cache[key] = newer[key]
         if contended:
             self._note_others(key for key in moved if key in batch.state)
-        rest = self._answer_found(batch, found, moved)
+        rest = self._answer_found(batch, found, moved, maybe_ours=not contended)
         _spread(moved, [*rest, *self.open.waiting])
         left = self.in_flight = Batch()
         left.state = {key: a for key, a in batch.state.items() if key not in moved}
@@ -206,9 +206,16 @@ class Desk:
         return left
 
     def _answer_found(
-        self, batch: Batch, found: dict[tuple[Key, str], Found], moved: set[Key]
+        self,
+        batch: Batch,
+        found: dict[tuple[Key, str], Found],
+        moved: set[Key],
+        *,
+        maybe_ours: bool,
     ) -> list[Waiting]:
-        """Answer the commands whose cause is recorded; returns the others."""
+        """Answer the commands whose cause is recorded; returns the others. ``maybe_ours`` says
+        that the batch may have been committed unseen: what was refused never was, even if
+        another process recorded the very same bytes at the same place."""
         rest: list[Waiting] = []
         for item in batch.waiting:
             event = found.get(item.key) if item.key is not None else None
@@ -219,7 +226,7 @@ class Desk:
             self.finish(item)
             place = (event.recorded.originator_id, event.recorded.originator_version)
             ours = next((row for row in item.rows if row[:2] == place), None)
-            if ours is not None and ours[3] == event.state:
+            if maybe_ours and ours is not None and ours[3] == event.state:
                 # Our own commit, whose acknowledgement was lost on the way.
                 behind = len(item.rows) - 1 - item.rows.index(ours)
                 item.settle(Done(item.decided, item.facts, event.position + behind, False))
