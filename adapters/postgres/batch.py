@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres import arrays
 from domain.codec import encode_fact, topic_of
 from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput
@@ -190,13 +191,10 @@ class Batch:
                 if recorded.originator_id == touched.id:
                     aggregate.fold(recorded.fact, recorded.originator_version)
 
-    def arguments(self, base: Callable[[Key], Aggregate]) -> tuple[list[Any], ...]:
-        """The eleven arrays of `append_events`."""
+    def arguments(self, base: Callable[[Key], Aggregate]) -> tuple[bytes, ...]:
+        """The eleven arrays of `append_events`, packed."""
         rows = [row for item in self.waiting for row in item.rows]
-        columns: list[list[Any]] = (
-            [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(7)]
-        )
-        written = {id.int for id in columns[0]}
+        written = {row[0].int for row in rows}
         guards: dict[UUID, int] = {}
         refused_ids: list[UUID] = []
         refused_causes: list[str] = []
@@ -216,7 +214,28 @@ class Batch:
             if command.cause is not None:
                 refused_ids.append(command.streams[0].id)
                 refused_causes.append(command.cause)
-        return (*columns, list(guards), list(guards.values()), refused_ids, refused_causes)
+        return (
+            *_packed(rows),
+            arrays.uuids(list(guards)),
+            arrays.bigints(list(guards.values())),
+            arrays.uuids(refused_ids),
+            arrays.texts(refused_causes),
+        )
+
+
+def _packed(rows: list[Row]) -> tuple[bytes, ...]:
+    ids, versions, topics, states, causes, amounts, balances = (
+        zip(*rows, strict=True) if rows else ((),) * 7
+    )
+    return (
+        arrays.uuids(ids),
+        arrays.bigints(versions),
+        arrays.texts(topics),
+        arrays.byteas(states),
+        arrays.texts(causes),
+        arrays.bigints(amounts),
+        arrays.bigints(balances),
+    )
 
 
 NOTHING_MOVED = (None, None)

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from adapters.postgres import streams
+from adapters.postgres import arrays, streams
 from domain.commands import Stream
 from domain.errors import Unavailable
 from domain.facts import Aggregate, Recorded
@@ -28,7 +28,10 @@ class Reader:
 
     async def connect(self) -> AsyncConnection:
         """A new connection to the book."""
-        return await AsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await AsyncConnection.connect(self._conninfo, autocommit=True)
+        for kind, dumper in arrays.DUMPERS:
+            connection.adapters.register_dumper(kind, dumper)
+        return connection
 
     async def close(self) -> None:
         """Let go of the connection."""
