@@ -119,6 +119,14 @@ class PlanCatalogue(Aggregate, omit_defaults=True, gc=False):
             return custom.versions[version - 1]
         return self.versions[version - 1].plans[plan_id]
 
+    def knows(self, plan: tuple[str, int], workspace_id: str) -> bool:
+        """Whether a plan's version was ever published, or quoted to this workspace."""
+        plan_id, version = plan
+        custom = self.custom.get(plan_id)
+        if custom is not None:
+            return custom.workspace_id == workspace_id and 1 <= version <= len(custom.versions)
+        return 1 <= version <= len(self.versions) and plan_id in self.versions[version - 1].plans
+
     def find(self, plan_id: str, workspace_id: str) -> Offer:
         """What a workspace gets that asks for a plan now; see `Offer.is_available`.
 

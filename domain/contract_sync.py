@@ -18,9 +18,10 @@ from domain.contract_errors import AlreadySubscribed
 from domain.credit_account import CreditAccount
 from domain.errors import ConcurrencyConflict
 from domain.facts import Context
+from domain.invoice import InvoiceDocument
 from domain.plan_changing import PlanChanging
 from domain.plan_processor import Contracts, RemoteSubscription
-from domain.remote_change import OVER, follow
+from domain.remote_change import OVER, Taken, follow
 from domain.subscription import Subscription, subscription_stream
 from domain.subscription_facts import StripeSubscriptionSynced
 from domain.workspace import Workspace
@@ -39,6 +40,14 @@ class Synced:
     disposition: Disposition
     subscription: Subscription | None = None
     remote: RemoteSubscription | None = None
+
+
+def taken(invoice: InvoiceDocument, ours: Subscription) -> Taken | None:
+    """What an invoice says of a change of plan, if it is of one. One that is older than what we
+    know last may be of a change that we have heard of."""
+    if invoice.billing_reason != "subscription_update":
+        return None
+    return Taken(invoice.amount_due, invoice.created >= ours.recorded_at.replace(microsecond=0))
 
 
 class ContractSync(PlanChanging):
@@ -62,24 +71,25 @@ class ContractSync(PlanChanging):
                 return Synced("ignored", None, remote)
             if not before.is_known(stripe_id):
                 if paid and stripe_id in before.announced and remote.is_live:
-                    if await self.activate(remote, 0, context) == "deferred":
-                        return Synced("deferred", before, remote)
+                    begun = await self.activate(remote, 0, context)
+                    if begun != "applied":
+                        return Synced(begun, before, remote)
                     continue
                 unpaid = remote.status in UNPAID
                 return Synced("ignored" if unpaid else "deferred", before, remote)
             if before.stripe_id != stripe_id:
                 if not renewed_after_end(before, remote):
                     return Synced("applied", before, remote)  # it ended, and we know
-                await self.activate(remote, 0, context)
+                if await self.activate(remote, 0, context) == "ignored":
+                    return Synced("ignored", before, remote)
                 continue
             # Only now: nothing that was fetched may be older than what it is compared with.
             remote = await contracts.subscription(stripe_id)
             assert remote is not None
-            took = None
+            took: Taken | None = None
             if remote.plan != (before.plan_id, before.plan_version) and remote.latest_invoice_id:
                 update = await contracts.invoice(remote.latest_invoice_id)
-                if update is not None and update.billing_reason == "subscription_update":
-                    took = update.amount_due
+                took = None if update is None else taken(update, before)
             after = await self._compare(workspace_id, remote, took, before.terms, context)
             if after is not None:
                 return Synced("applied", after, remote)
@@ -90,9 +100,12 @@ class ContractSync(PlanChanging):
     ) -> Disposition:
         """A subscription was paid for: put its plan in force, once. ``received``: minor units.
 
-        `deferred` where another one is in force: nobody may pay twice unnoticed.
+        `deferred` where another one is in force: nobody may pay twice unnoticed. `ignored` where
+        its price is none of ours.
         """
         if remote.workspace_id is None or remote.plan is None:
+            return "ignored"
+        if not (await self.plans()).knows(remote.plan, remote.workspace_id):
             return "ignored"
 
         def decide(
@@ -141,7 +154,7 @@ class ContractSync(PlanChanging):
         self,
         workspace_id: str,
         remote: RemoteSubscription,
-        took: int | None,
+        took: Taken | None,
         terms: int,
         context: Context,
     ) -> Subscription | None:

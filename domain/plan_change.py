@@ -199,10 +199,11 @@ def adopt_plan(
     workspace: Workspace,
     plans: PlanCatalogue,
     plan: tuple[str, int],
+    charged: int,
     context: Context,
 ) -> None:
     """Stripe bills another plan of ours than the one in force, and no quote of ours says why: what
-    the customer pays for is what the customer gets."""
+    the customer pays for is what the customer gets. ``charged``: what that cost, minor units."""
     changed = PlanChanged(
         **subscription.stamp(context, f"plan_at_stripe:{subscription.version + 1}"),
         from_plan=subscription.plan_id,
@@ -211,6 +212,7 @@ def adopt_plan(
         to_version=plan[1],
         direction=direction_to(subscription, plans, plan),
         effective_at=subscription.moment(context),
+        charged=charged,
     )
     change_plan(account, subscription, workspace, plans, changed, context)
 

@@ -143,7 +143,8 @@ class Contracts(Protocol):
         ...
 
     async def drop(self, subscription_id: str) -> None:
-        """End a subscription at once whose first payment never came. Again, a no-op."""
+        """End a subscription at once that is not to be: its first payment never came, or another
+        one is in force. Again, a no-op."""
         ...
 
     async def invoice(self, invoice_id: str) -> InvoiceDocument | None:
@@ -152,6 +153,10 @@ class Contracts(Protocol):
 
     async def invoice_of(self, payment_intent_id: str) -> str | None:
         """The invoice that a payment paid, or None for any other payment."""
+        ...
+
+    async def payment_of(self, invoice_id: str) -> str | None:
+        """The payment that paid an invoice, or None where there is none."""
         ...
 
     async def renewal_draft(self, subscription_id: str, period_end: datetime) -> str | None:

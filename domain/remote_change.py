@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -35,17 +36,25 @@ OVER = ("canceled", "incomplete_expired")
 """What Stripe calls subscriptions that have ended."""
 
 
+class Taken(NamedTuple):
+    """What a change of plan cost at Stripe, minor units; and whether that is surely the change
+    that we have not heard of, and none before it."""
+
+    amount: int
+    is_news: bool
+
+
 def follow(
     account: CreditAccount,
     subscription: Subscription,
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
-    took: int | None,
+    took: Taken | None,
     context: Context,
 ) -> None:
     """Record what happened at Stripe, as the difference between its subscription and ours.
-    ``took``: what a change of plan cost there, minor units."""
+    ``took``: what a change of plan cost there."""
     if remote.status in OVER:
         ended = remote.ended_at or subscription.moment(context)
         reason = remote.end_reason
@@ -120,21 +129,25 @@ def _follow_plan(
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
-    took: int | None,
+    took: Taken | None,
     context: Context,
 ) -> None:
     pin = (subscription.plan_id, subscription.plan_version)
-    if remote.plan is not None and remote.plan != pin and remote.pending_until is None:
-        promised = _promised(subscription, remote.plan, "upgrade", took=took)
+    billed = remote.plan
+    if billed is not None and not plans.knows(billed, subscription.workspace_id):
+        billed = None  # a price that is none of ours: reported, and nothing is changed for it
+    if billed is not None and billed != pin and remote.pending_until is None:
+        promised = _promised(subscription, billed, "upgrade", took=took and took.amount)
         if promised is not None:
-            due = promised.amount_due_now if took is None else took
+            due = promised.amount_due_now if took is None else took.amount
             apply_upgrade(account, subscription, workspace, plans, promised, due, context)
-        smaller = _promised(subscription, remote.plan, "downgrade", remote.period_start)
+        smaller = _promised(subscription, billed, "downgrade", remote.period_start)
         if promised is None and smaller is not None:
             # Stripe changed it when the cycle closed, and we had not heard that it would.
             apply_downgrade(account, subscription, workspace, plans, smaller, context)
         elif promised is None and _is_billed_now(subscription, remote):
-            adopt_plan(account, subscription, workspace, plans, remote.plan, context)
+            charged = took.amount if took is not None and took.is_news else 0
+            adopt_plan(account, subscription, workspace, plans, billed, charged, context)
     elif remote.plan == pin and remote.pending_until is None:
         fail_pending(subscription, "expired", context)
     elif remote.pending_until is not None and subscription.pending_change is None:
@@ -166,6 +179,8 @@ def _newer(
 ) -> tuple[str, int] | None:
     """A plan, if it is a newer version of the one in force, of the catalogue's own."""
     if plan is None or plan[0] in plans.custom or plan[0] != subscription.plan_id:
+        return None
+    if not plans.knows(plan, subscription.workspace_id):
         return None
     return plan if plan[1] > subscription.plan_version else None
 

@@ -23,6 +23,7 @@ from domain.payment import attempt_id, attempt_stream
 from domain.payment_attempt import PaymentAttempt
 from domain.plan_processor import Contracts, Price, Session
 from domain.policy import plan_of
+from domain.processor import Intent
 from domain.reading import Reading
 from domain.subscription import Subscription
 from domain.workspace import Workspace, workspace_stream
@@ -120,6 +121,20 @@ class Subscribing(Contracting, Reading):
         def decide(attempt: PaymentAttempt) -> None:
             if attempt.kind == "subscription_checkout" and attempt.status != "succeeded":
                 attempt.succeed(received * MINOR, context)
+
+        await self._on_attempt(payment_attempt_id, decide)
+
+    async def note_bought_twice(
+        self, payment_attempt_id: str, intent_id: str, received: int, context: Context
+    ) -> None:
+        """The page was paid although another subscription is in force: the money waits for an
+        administrator. ``received`` in minor units."""
+
+        def decide(attempt: PaymentAttempt) -> None:
+            if attempt.kind == "subscription_checkout" and attempt.status != "succeeded":
+                paid = Intent(id=intent_id, status="succeeded", currency=attempt.currency)
+                money, workspace_id = received * MINOR, attempt.workspace_id
+                attempt.quarantine(paid, money, workspace_id, "paid_twice", context)
 
         await self._on_attempt(payment_attempt_id, decide)
 

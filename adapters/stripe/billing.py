@@ -45,6 +45,14 @@ class StripeInvoices:
             page = await self._v1.invoice_payments.list_async(params)
         return id_of(page.data[0].to_dict()["invoice"]) if page.data else None
 
+    async def payment_of(self, invoice_id: str) -> str | None:
+        """The payment that paid an invoice, or None where there is none."""
+        params: Any = {"invoice": invoice_id, "status": "paid", "limit": 1}
+        with asking("find an invoice's payment"):
+            page = await self._v1.invoice_payments.list_async(params)
+        paid = page.data[0].to_dict()["payment"] if page.data else {}
+        return id_of(paid.get("payment_intent")) or None
+
     async def renewal_draft(self, subscription_id: str, period_end: datetime) -> str | None:
         """The draft of the invoice that closes a period; "" once it is final; None before."""
         async for found in listed(self._client, "invoice", subscription=subscription_id):

@@ -218,7 +218,7 @@ class StripeContracts(StripeInvoices):
         return agreements.subscription(made.to_dict())
 
     async def drop(self, subscription_id: str) -> None:
-        """End a subscription at once whose first payment never came. Again, a no-op."""
+        """End a subscription at once that is not to be. Again, a no-op."""
         found = await self.subscription(subscription_id)
         if found is None or found.status in ("canceled", "incomplete_expired"):
             return

@@ -95,8 +95,20 @@ async def _subscribed(found: Json, word: str, till: Till) -> Difference | None:
 
 
 async def subscription(found: Json, till: Till) -> Difference | None:
-    """A subscription: in force here if and only if it is there, in the same state and period."""
-    return await _of_subscription(found["id"], till, found["status"])
+    """A subscription: in force here if and only if it is there, in the same state and period,
+    and for the same version of a plan."""
+    differs = await _of_subscription(found["id"], till, found["status"])
+    remote = await till.contracts.subscription(found["id"]) if differs is None else None
+    if remote is None or remote.workspace_id is None or remote.pending_until is not None:
+        return differs
+    ours = await till.ledger.known_subscription(remote.workspace_id)
+    if ours is None or ours.stripe_id != remote.id:
+        return None
+    if remote.plan == (ours.plan_id, ours.plan_version):
+        return None
+    bills = " ".join(map(str, remote.plan)) if remote.plan else "a price that is none of ours"
+    plan = f"{ours.plan_id} {ours.plan_version}"
+    return Difference("the subscription bills another plan", bills, plan)
 
 
 async def _of_subscription(id: str, till: Till, word: str) -> Difference | None:

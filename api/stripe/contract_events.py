@@ -15,6 +15,7 @@ from api.stripe.till import Disposition, Handler, StripeEvent, Till
 from domain.facts import Context
 from domain.invoice import InvoiceDocument
 from domain.invoicing import Failure
+from domain.plan_processor import RemoteSubscription, Session
 
 log = structlog.get_logger("daybook.stripe")
 
@@ -45,9 +46,25 @@ async def checkout_completed(event: StripeEvent, till: Till, context: Context) -
     if done == "applied":
         paid = session.amount_total
         await ledger.note_checkout_paid(session.payment_attempt_id, paid, context)
-    else:
-        log.error("subscribed_twice", subscription=remote.id, workspace_id=remote.workspace_id)
+    if done == "deferred":
+        return await _bought_twice(session, remote, till, context)
     return done
+
+
+async def _bought_twice(
+    session: Session, remote: RemoteSubscription, till: Till, context: Context
+) -> Disposition:
+    """Two pages were paid: the second subscription ends before it costs any more, and what was
+    paid for it waits for an administrator, to be refunded or credited."""
+    attempt_id, invoice_id = session.payment_attempt_id, remote.latest_invoice_id
+    intent_id = await till.contracts.payment_of(invoice_id) if invoice_id else None
+    ids = {"subscription": remote.id, "workspace_id": remote.workspace_id}
+    log.error("subscribed_twice", **ids, payment_attempt_id=attempt_id)
+    if intent_id is not None and attempt_id is not None:
+        paid = session.amount_total
+        await till.ledger.note_bought_twice(attempt_id, intent_id, paid, context)
+    await till.contracts.drop(remote.id)
+    return "applied"
 
 
 async def checkout_expired(event: StripeEvent, till: Till, context: Context) -> Disposition:
@@ -126,6 +143,10 @@ async def charge_refunded(event: StripeEvent, till: Till, context: Context) -> D
     document = await till.contracts.invoice(invoice_id) if invoice_id else None
     if document is None or document.workspace_id is None:
         return "ignored"
+    if document.subscription_id is not None and not await till.ledger.mirrors(document.id):
+        known = await _synced(document.subscription_id, till, context)
+        if known == "ignored":
+            return "ignored"  # of a subscription that never came into force
     back = int(event.object.get("amount_refunded") or 0)
     return await till.ledger.note_invoice_refunded(document.id, back, context)
 

@@ -103,7 +103,7 @@ def test_a_migration_that_the_schedules_webhook_overtakes_happens_once(shop: San
     workspace = subscribed(shop, "starter")
     publish(shop.app, DEARER)
     shop.sandbox.control.script(
-        {"path": "/v1/subscription_schedules/*", "fault": "drop_after", "method": "POST"}
+        {"path": "/v1/subscription_schedules/{id}", "fault": "drop_after", "method": "POST"}
     )
     shop.app.post("/v1/admin/plans/starter/migrate", {"dry_run": False})
     settle(shop)

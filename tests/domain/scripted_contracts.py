@@ -199,6 +199,9 @@ class Scripted(Contracts):
     async def invoice_of(self, payment_intent_id: str) -> str | None:
         return None
 
+    async def payment_of(self, invoice_id: str) -> str | None:
+        return None
+
     async def renewal_draft(self, subscription_id: str, period_end: datetime) -> str | None:
         return self.draft
 
