@@ -80,8 +80,14 @@ daybook_setup() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+if [ ! -w "$root" ]; then
+    # Somebody else's checkout: good enough where its owner has set it up already.
+    [ "$(cat "$root/.venv/daybook-lock" 2>/dev/null)" = "$(daybook_wanted "$root/.venv/bin/python" 2>/dev/null)" ] &&
+        [ -s "$root/.venv/daybook-lock" ] ||
+        daybook_fail "$root cannot be written by $(id -un), and has no complete .venv yet." \
+            "Clone it into a folder of your own, or let its owner run it once."
 # Two first runs at once must not write one .venv together; where there is no flock, they may not.
-if command -v flock >/dev/null 2>&1; then
+elif command -v flock >/dev/null 2>&1; then
     exec 9>"$root/.venv.lock"
     flock 9
     daybook_setup
