@@ -1,5 +1,6 @@
 """`scripts/run`: everything a stranger needs to see Daybook work, with one command."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,7 +27,7 @@ from api.demo import workload
 from api.gateway.provider import Provider
 from api.running.access import admin_key, workspace_key
 from api.running.child import Child
-from api.running.deployment import Deployment, opened
+from api.running.deployment import Deployment, opened, refuse_unfit
 from api.running.notes import Notes
 from api.running.sandbox import Access, Stripe
 from api.serve import CannotServe, Supervisor, listen, say, stopping, url_of
@@ -64,7 +65,7 @@ class Running:
 def started(options: Options) -> Iterator[Running]:
     """Start a deployment and wait until it is ready; leaving the block stops all of it."""
     # Refused before anything is started.
-    catalogue, _ = catalogues.load(options.catalogue)
+    catalogue, digest = catalogues.load(options.catalogue)
     _check_environment(options)
     with contextlib.closing(listen(options.host, options.port)) as sock:
         say(
@@ -73,6 +74,7 @@ def started(options: Options) -> Iterator[Running]:
             else "preparing DATABASE_URL"
         )
         with opened(options.catalogue, options.data, test_clock=options.test_clock) as deployment:
+            asyncio.run(refuse_unfit(deployment.database, catalogue, digest))
             url = url_of(sock)
             provider = Provider()
             stripe = Stripe(deployment, url, sandbox=options.sandbox)

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -20,6 +21,8 @@ from adapters.postgres.provision import provide
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings
 from api.running.notes import Notes
+from domain.catalogue import Catalogue
+from domain.facts import Context
 from domain.ledger import Ledger
 
 SHIPPED = ("faces", "flarex")
@@ -140,3 +143,13 @@ async def ledger_on(database: Database, who: str) -> AsyncIterator[Ledger]:
         yield Ledger(writer)
     finally:
         await writer.stop()
+
+
+async def refuse_unfit(database: Database, catalogue: Catalogue, digest: str) -> None:
+    """Refuse a catalogue that the ledger would not take, before anything is started on it.
+
+    :raises InvalidCatalogue: such as one of another product than the ledger's.
+    """
+    async with ledger_on(database, "daybook-start") as ledger:
+        trial = (await ledger.plans()).clone()
+        trial.publish(catalogue, digest, Context(datetime.now(UTC)))
