@@ -37,6 +37,7 @@ from api.metrics import Metrics
 from api.paying import routes as payments_over_http
 from api.spending import routes as spending
 from api.stripe import follower_route, reconcile_route, webhook_route
+from domain import codec
 from domain.catalogue import Catalogue
 from domain.errors import BackdatedPriceBook
 from domain.facts import Context
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     :raises CatalogueUnusable: at once, so that a deployment with a bad catalogue never starts.
     """
     logs.configure(settings.log)
+    codec.prepare()
     catalogue, digest = catalogues.load(settings.catalogue)
     metrics = Metrics()
 

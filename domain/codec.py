@@ -43,6 +43,17 @@ def decode_fact(topic: str, state: bytes | memoryview) -> Fact:
     return fact
 
 
+def prepare(kind: type[Fact] = Fact) -> None:
+    """Make the decoders of all facts; to be called before a process has threads that decode.
+
+    A type that one thread prepares is seen half made by another that prepares it too: msgspec
+    then reads what is not there, and the process dies of it.
+    """
+    for fact in kind.__subclasses__():
+        _decoders.setdefault(topic_of(fact), msgspec.json.Decoder(fact))
+        prepare(fact)
+
+
 class FactMapper(Mapper[UUID]):
     """The library's mapper over `Recorded` facts; compressor and cipher are not offered, so
     that an auditor can always read the column with plain SQL."""
