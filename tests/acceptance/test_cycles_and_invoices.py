@@ -171,6 +171,7 @@ def test_s69_the_last_cycles_overage_gets_an_invoice_of_its_own(shop: Sandboxed)
     assert "InvoiceFinalized" in told
 
 
+@pytest.mark.scenario("S68")
 def test_overage_whose_draft_is_final_already_gets_an_invoice_of_its_own(shop: Sandboxed) -> None:
     workspace = with_overage(shop, "starter", 1_000)
     spend(shop, workspace, 100)

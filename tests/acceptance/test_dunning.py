@@ -142,7 +142,8 @@ def test_s85_a_failure_that_is_told_after_the_payment_is_history(shop: Sandboxed
     assert "SubscriptionPastDue" not in happened(shop, workspace)
 
 
-def test_s87_an_earlier_failure_that_is_told_late_counts(shop: Sandboxed) -> None:
+@pytest.mark.scenario("S86")
+def test_s86_an_earlier_failure_that_is_told_late_counts(shop: Sandboxed) -> None:
     workspace = subscribed(shop, "starter")
     replace_card(shop, workspace, FAILS)
     at(shop, END)
@@ -211,6 +212,7 @@ def test_s91_another_invoice_that_is_paid_changes_nothing(shop: Sandboxed) -> No
     assert happened(shop, owed, "invoice")[-1] == "InvoiceVoided"
 
 
+@pytest.mark.scenario("S110")
 def test_s110_a_declined_upgrade_is_no_dunning(shop: Sandboxed) -> None:
     workspace = subscribed(shop, "starter")
     at(shop, "2026-06-16T00:00:00Z")
