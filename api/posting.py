@@ -21,6 +21,7 @@ from adapters.settings import Settings, read_settings
 from api import logs
 from api.running.due import run_due
 from api.stripe import border
+from domain import codec
 from domain.errors import TryAgain
 from domain.ledger import Ledger
 from projections.runner import Runner
@@ -41,6 +42,7 @@ def main() -> None:
     """Post until SIGTERM or SIGINT."""
     settings = read_settings()
     logs.configure(settings.log)
+    codec.prepare()
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stop.set())

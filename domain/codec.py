@@ -10,7 +10,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 
-from domain.facts import Fact, Recorded
+from domain.facts import Fact, Recorded, aggregate_class, kinds
 
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {}
@@ -43,15 +43,16 @@ def decode_fact(topic: str, state: bytes | memoryview) -> Fact:
     return fact
 
 
-def prepare(kind: type[Fact] = Fact) -> None:
-    """Make the decoders of all facts; to be called before a process has threads that decode.
+def prepare() -> None:
+    """Make the decoders of all facts, and of the states that snapshots keep; to be called before
+    a process has threads that decode.
 
     A type that one thread prepares is seen half made by another that prepares it too: msgspec
     then reads what is not there, and the process dies of it.
     """
-    for fact in kind.__subclasses__():
+    for fact in kinds():
         _decoders.setdefault(topic_of(fact), msgspec.json.Decoder(fact))
-        prepare(fact)
+        msgspec.json.Decoder(aggregate_class(fact))
 
 
 class FactMapper(Mapper[UUID]):
