@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.acceptance.year.arithmetic import months_after, part_of
-from tests.acceptance.year.journal import Entry, Journal, moment
+from tests.acceptance.year.journal import Entry, Journal, Terms, moment
 from tests.acceptance.year.units import Line, Units
 
 
@@ -45,6 +45,7 @@ class Contract:
     def __post_init__(self) -> None:
         self.units = Units()
         self.plan = self.stripe = self.cycle = ""
+        self.version = 0
         self.anchor = self.starts = self.ends = datetime(1970, 1, 1, tzinfo=UTC)
         self.overage = False
         self.quotes: dict[str, dict[str, Any]] = {}
@@ -58,21 +59,22 @@ class Contract:
             if step is not None:
                 step(self, entry, entry.data)
             if entry.kind in CONTRACTUAL:
-                self.units.agree(self._since(entry), self._rate())
+                self.units.agree(self._since(entry), self._rate(), (self.plan, self.version))
         self.wrong += [f"{self.workspace}: {one}" for one in self.units.wrong]
         return self
 
     # The contract's facts.
 
     def _start(self, entry: Entry, data: dict[str, Any]) -> None:
-        self.plan, self.anchor = data["plan_id"], moment(data["anchor_at"])
+        self.plan, self.version = data["plan_id"], data["plan_version"]
+        self.anchor = moment(data["anchor_at"])
         self.stripe = data.get("stripe_subscription_id") or ""
         self._open(data)
         follows = bool(self.cycles) and self.cycles[-1][1] == self.starts
         if not self._is_a_month() and not follows:
             self._say(entry, f"{self.starts} to {self.ends} is no month from {self.anchor}")
         if self.stripe:
-            price = self.journal.price(self.plan)
+            price = self.journal.price(self.plan, self.version)
             # One that we took for ended goes on: that is its renewal, and no new one.
             again = any(due.subscription == self.stripe for due in self.dues)
             reason = "subscription_cycle" if again else "subscription_create"
@@ -80,13 +82,14 @@ class Contract:
             self.paid_for = (price, self.starts, self.ends)
 
     def _open_cycle(self, entry: Entry, data: dict[str, Any]) -> None:
-        if data["plan_id"] != self.plan:
-            self._say(entry, f"opened on {data['plan_id']}, agreed is {self.plan}")
+        opened = (data["plan_id"], data["plan_version"])
+        if opened != (self.plan, self.version):
+            self._say(entry, f"opened on {opened}, agreed is {self.plan} {self.version}")
         self._open(data)
         if not self._is_a_month():
             self._say(entry, f"{self.starts} to {self.ends} is no month from {self.anchor}")
         if self.stripe:
-            price = self.journal.price(self.plan)
+            price = self.journal.price(self.plan, self.version)
             self._due("subscription_cycle", self.starts, [price])
             self.paid_for = (price, self.starts, self.ends)
 
@@ -140,8 +143,9 @@ class Contract:
         self._charge(data["preview_id"])
 
     def _change_plan(self, entry: Entry, data: dict[str, Any]) -> None:
-        before, self.plan = self.plan, data["to_plan"]
-        if data["from_plan"] != before:
+        before = (self.plan, self.version)
+        self.plan, self.version = data["to_plan"], data["to_version"]
+        if (data["from_plan"], data["from_version"]) != before:
             self._say(entry, f"changed from {data['from_plan']}, agreed was {before}")
         preview = data.get("preview_id")
         if data["direction"] == "upgrade" and preview is not None:
@@ -182,6 +186,14 @@ class Contract:
         if data["usage"]["meter"] == "chat_generation":
             self.units.take(entry)
 
+    def _hold(self, entry: Entry, data: dict[str, Any]) -> None:
+        if data["meter"] == "chat_generation":
+            self.units.hold(entry)
+
+    def _let_go(self, entry: Entry, data: dict[str, Any]) -> None:
+        if self._sells_credits:
+            self.units.let_go(entry)
+
     def _give_back(self, entry: Entry, data: dict[str, Any]) -> None:
         if data["usage"]["meter"] == "chat_generation":
             self.units.give_back(entry)
@@ -199,18 +211,27 @@ class Contract:
         """What is not used of the last debit comes back; the new price for the rest is due."""
         at = datetime.fromtimestamp(quote["proration_date"], UTC)
         back = -part_of(*self.paid_for, at)
-        rest = part_of(self.journal.price(quote["to_plan"]), self.starts, self.ends, at)
+        price = self.journal.price(quote["to_plan"], quote["to_version"])
+        rest = part_of(price, self.starts, self.ends, at)
         return Due(self.stripe, "subscription_update", at, [back, rest])
 
     def _due(self, reason: str, at: datetime, amounts: list[int]) -> None:
         self.dues.append(Due(self.stripe, reason, at, amounts))
 
+    @property
+    def _terms(self) -> Terms:
+        """What the version in force says."""
+        return self.journal.plans[self.plan, self.version]
+
+    @property
+    def _sells_credits(self) -> bool:
+        return "ai_credits" in self._terms.get("buckets", {})
+
     def _included(self) -> int:
-        buckets = self.journal.plans[self.plan]["buckets"]
-        return int(buckets["ai_credits"]["units"]) if "ai_credits" in buckets else 0
+        return int(self._terms["buckets"]["ai_credits"]["units"]) if self._sells_credits else 0
 
     def _rate(self) -> int | None:
-        rate = self.journal.plans[self.plan].get("overage_unit_usd")
+        rate = self._terms.get("overage_unit_usd")
         return round(Decimal(rate) * 10**6) if rate is not None and self.overage else None
 
     def _since(self, entry: Entry) -> datetime:
@@ -244,4 +265,7 @@ STEPS: dict[str, Callable[[Contract, Entry, dict[str, Any]], None]] = {
     "OverageInvoiced": Contract._note_invoiced,
     "UsageRecorded": Contract._use,
     "UsageVoided": Contract._give_back,
+    "HoldPlaced": Contract._hold,
+    "HoldReleased": Contract._let_go,
+    "HoldExpired": Contract._let_go,
 }

@@ -21,13 +21,14 @@ class Customer:
 
     weights: ClassVar[Mapping[str, int]] = {}
     plans: ClassVar[tuple[str, ...]] = ()
-    chattiness: ClassVar[int] = 6  # acts of usage that are sent together, at most
+    chattiness: ClassVar[int] = 14  # acts of usage that are sent together, at most
 
     def __init__(self, town: Town, number: int, arrives_at: datetime) -> None:
         self.town = town
         self.random = Random(f"{town.random.random()}:{number}")
         self.arrives_at = arrives_at
         self.id = ""
+        self._given: list[str] = []  # acts that may be taken back
 
     @property
     def is_here(self) -> bool:
@@ -36,7 +37,9 @@ class Customer:
 
     def arrive(self) -> None:
         """Sign up, and mostly subscribe to something at once."""
-        made = self.ask("arrive", "POST", "/v1/workspaces", {"name": "Acme"})
+        made = None
+        while made is None:  # the answer may be lost with who would have given it
+            made = self.ask("arrive", "POST", "/v1/workspaces", {"name": "Acme"})
         self.id = made["workspace_id"]
         if self.random.random() < 0.85:
             self.subscribe()
@@ -57,7 +60,7 @@ class Customer:
         """Buy a plan on Stripe's page, or try to; nobody in his right mind does so twice."""
         if self._subscriptions():
             return
-        plan = self.random.choice(self.plans)
+        plan = self.random.choice(self._wanted())
         session = self.ask("subscribe", "POST", f"/v1/billing/checkout?plan={plan}", {})
         if session is None:
             return
@@ -146,6 +149,27 @@ class Customer:
             if self.town.at_stripe("POST", "/refunds", charge=charge["id"], amount=amount):
                 self.town.acts["refund"] += 1
 
+    def deal_with_dispute(self) -> None:
+        """A holder disputes a payment, or a bank decides about that."""
+        disputes = [
+            one
+            for charge in self._at_stripe("charge", disputed=True)
+            for one in self.town.books.find("dispute", charge=charge["id"])
+            if one["status"] == "needs_response"
+        ]
+        if disputes:
+            self.town.order(f"/disputes/{disputes[0]['id']}", step="won")
+            self.town.acts["dispute won"] += 1
+            return
+        charges = [
+            one
+            for one in self._at_stripe("charge", status="succeeded")
+            if not one["disputed"] and not one["amount_refunded"]
+        ]
+        if charges and self.random.random() < 0.25:
+            self.town.order("/disputes", charge=self.random.choice(charges)["id"])
+            self.town.acts["dispute"] += 1
+
     # Usage.
 
     def use(self) -> None:
@@ -168,11 +192,23 @@ class Customer:
 
     def _send(self, acts: list[Json]) -> None:
         done = self.ask("use", "POST", "/v1/usage/batch", {"items": acts})
-        for result in done["results"]:
+        for result in done["results"] if done is not None else ():
             self.town.acts[f"use: {result.get('problem', {}).get('code', result['status'])}"] += 1
             assert result["status"] in (200, 201, 402), result
+            if result["status"] == 201:
+                self._given.append(result["result"]["usage_id"])
+
+    def give_back(self) -> None:
+        """The service takes an act back that it should not have sent."""
+        if self._given:
+            act = self._given.pop(self.random.randrange(len(self._given)))
+            self.ask("void", "POST", f"/v1/usage/{act}/void", {"reason": "a mistake"})
 
     # Parts.
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Plans that it may take."""
+        return self.plans
 
     def ask(self, act: str, method: str, path: str, body: Any = None) -> Any:
         """Ask our API as this workspace."""

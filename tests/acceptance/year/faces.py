@@ -32,6 +32,7 @@ class FacesCustomer(Customer):
         "unlink": 2,
         "be_given": 2,
         "deal_with_dispute": 8,
+        "give_back": 3,
         "downgrade": 2,
     }
 
@@ -90,27 +91,6 @@ class FacesCustomer(Customer):
         if self.random.random() < 0.5:
             body["expires_at"] = ends.isoformat()
         self.ask("gift", "POST", f"/v1/admin/workspaces/{self.id}/credits", body)
-
-    def deal_with_dispute(self) -> None:
-        """A holder disputes a payment, or a bank decides about that."""
-        disputes = [
-            one
-            for charge in self._at_stripe("charge")
-            for one in self.town.books.find("dispute", charge=charge["id"])
-            if one["status"] == "needs_response"
-        ]
-        if disputes:
-            self.town.order(f"/disputes/{disputes[0]['id']}", step="won")
-            self.town.acts["dispute won"] += 1
-            return
-        charges = [
-            one
-            for one in self._at_stripe("charge", status="succeeded")
-            if not one["disputed"] and not one["amount_refunded"]
-        ]
-        if charges and self.random.random() < 0.25:
-            self.town.order("/disputes", charge=self.random.choice(charges)["id"])
-            self.town.acts["dispute"] += 1
 
     def downgrade(self) -> None:
         """To the free plan, by a change of plan."""

@@ -34,6 +34,10 @@ class FlarexCustomer(Customer):
         "remove_bot": 2,
         "deploy": 4,
         "give_back": 2,
+        "begin": 5,
+        "end_call": 9,
+        "be_quoted": 2,
+        "deal_with_dispute": 3,
     }
 
     _count = 0  # bots that were ever made
@@ -44,13 +48,14 @@ class FlarexCustomer(Customer):
         return str(self.get("/v1/billing/subscription")["plan"])
 
     def arrive(self) -> None:
-        super().arrive()
-        self._given: list[str] = []  # acts that may be taken back
         self._plan = "starter"  # as it was when somebody looked
+        self._quoted = ""  # the plan that was quoted last
+        self._calls: list[str] = []  # that run
+        super().arrive()
 
     def change_plan(self) -> None:
         """Preview another plan; mostly confirm, perhaps after a while."""
-        plan = self.random.choice((*self.plans, "free"))
+        plan = self.random.choice((*self._wanted(), "free"))
         keep = self.random.sample(self._bots(), k=min(2, len(self._bots())))
         body = {"plan": plan, "keep_bot_ids": keep}
         quoted = self.ask("preview", "POST", "/v1/billing/plan-change/preview", body)
@@ -78,7 +83,7 @@ class FlarexCustomer(Customer):
     def usage(self) -> Json:
         if self.random.random() < 0.2:
             self._plan = self.plan
-        most = INCLUDED[self._plan] * 1_000 // 12
+        most = INCLUDED.get(self._plan, 20_000) * 1_000 // 20
         total = self.random.randint(1, max(most, 2_000))
         output = self.random.randint(0, total)
         bots = [None, *self._bots()]
@@ -91,19 +96,63 @@ class FlarexCustomer(Customer):
             "thread_id": self.random.choice((None, "t1", "t2")),
         }
 
-    def _send(self, acts: list[Json]) -> None:
-        done = self.ask("use", "POST", "/v1/usage/batch", {"items": acts})
-        for result in done["results"]:
-            self.town.acts[f"use: {result.get('problem', {}).get('code', result['status'])}"] += 1
-            assert result["status"] in (200, 201, 402), result
-            if result["status"] == 201:
-                self._given.append(result["result"]["usage_id"])
+    # Calls whose cost nobody knows before they are over.
 
-    def give_back(self) -> None:
-        """The service takes an act back that it should not have sent."""
-        if self._given:
-            act = self._given.pop(self.random.randrange(len(self._given)))
-            self.ask("void", "POST", f"/v1/usage/{act}/void", {"reason": "a mistake"})
+    def begin(self) -> None:
+        """Ask whether a call may run."""
+        wanted, hold = self.usage()["tokens"], f"hold_{self.town.number()}"
+        body = {
+            "meter": "chat_generation",
+            "estimate": {
+                "input_tokens": wanted["input"],
+                "max_output_tokens": wanted["output"],
+            },
+            "hold_id": hold,
+            "ttl_seconds": self.random.choice((600, 86_400)),
+            "bot_id": self.random.choice([None, *self._bots()]),
+        }
+        if self.ask("authorise", "POST", "/v1/usage/authorize", body) is not None:
+            self._calls.append(hold)
+
+    def end_call(self) -> None:
+        """A call is over: it is settled for what it took, or let go. Or nobody says anything, and
+        time ends it."""
+        if not self._calls:
+            self.begin()
+        if not self._calls:
+            return
+        call = self._calls.pop()
+        if self.random.random() < 0.1:
+            return
+        if self.random.random() < 0.2:
+            why = {"reason": self.random.choice(("upstream_failed", "client_cancelled"))}
+            self.ask("release", "DELETE", f"/v1/usage/holds/{call}", why)
+            return
+        done = self.ask("settle", "POST", "/v1/usage", self.usage() | {"hold_id": call})
+        if done is not None:
+            self._given.append(done["usage_id"])
+
+    # A plan of one's own.
+
+    def be_quoted(self) -> None:
+        """Somebody in sales makes an offer; it is taken at once, later, or never."""
+        quote = {
+            "base": "enterprise",
+            "overrides": {
+                "price_minor": self.random.randint(15_000, 130_000),
+                "buckets": {"ai_credits": {"units": self.random.randint(4_000, 200_000)}},
+                "limits": {"bots": self.random.randint(2, 80)},
+                "grace_days": self.random.choice((1, 21)),
+                "overage_unit_usd": f"0.0{self.random.randint(1, 99):02}",
+            },
+        }
+        path = f"/v1/admin/workspaces/{self.id}/custom-plan"
+        if (made := self.ask("quote", "POST", path, quote)) is not None:
+            self._quoted = made["plan_id"]
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Plans that it may take, its own among them."""
+        return (*self.plans, self._quoted, self._quoted) if self._quoted else self.plans
 
     # Bots.
 

@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-import yaml
 
 from adapters.postgres.database import Database
 
@@ -18,7 +16,8 @@ QUERY = """
     SELECT notification_id, originator_id::text, kind, convert_from(state, 'UTF8'), amount
     FROM events ORDER BY notification_id
 """
-CATALOGUES = Path(__file__).resolve().parents[3] / "adapters" / "catalogues"
+Terms = dict[str, Any]
+"""What a version of a plan says."""
 
 
 class Entry(NamedTuple):
@@ -38,12 +37,13 @@ class Entry(NamedTuple):
 
 @dataclass
 class Journal:
-    """Everything that happened, by workspace in order of position, and the catalogue's figures."""
+    """Everything that happened, by workspace in order of position; and what was ever for sale, as
+    the events tell of it: plans by name and version, and the price books of models."""
 
     entries: list[Entry]
     by_workspace: dict[str, list[Entry]]
-    plans: dict[str, dict[str, Any]]
-    default_plan: str
+    plans: dict[tuple[str, int], Terms]
+    price_books: list[tuple[datetime, Terms]]
 
     @property
     def workspaces(self) -> list[str]:
@@ -58,9 +58,13 @@ class Journal:
         }
         return replace(self, by_workspace=changed)
 
-    def price(self, plan: str) -> int:
+    def price(self, plan: str, version: int) -> int:
         """Cents a month."""
-        return int(self.plans[plan]["price_minor"])
+        return int(self.plans[plan, version].get("price_minor", 0))
+
+    def price_book(self, at: datetime) -> Terms:
+        """What models cost at an instant."""
+        return [book for since, book in self.price_books if since <= at][-1]
 
 
 def moment(text: str) -> datetime:
@@ -68,13 +72,23 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def read(database: Database, catalogue: str) -> Journal:
+def read(database: Database) -> Journal:
     """All events of a deployment."""
     with psycopg.connect(database.conninfo()) as connection:
         rows = connection.execute(QUERY).fetchall()
     entries = [Entry(row[0], row[1], row[2], json.loads(row[3]), row[4]) for row in rows]
-    document = yaml.safe_load((CATALOGUES / f"{catalogue}.yaml").read_text())
-    return Journal(entries, _sorted(entries), document["plans"], document["default_plan"])
+    plans: dict[tuple[str, int], Terms] = {}
+    books: list[tuple[datetime, Terms]] = []
+    for entry in entries:
+        data = entry.data
+        if entry.kind == "CatalogueVersionPublished":
+            document = json.loads(data["document"])
+            plans |= {(name, data["version"]): one for name, one in document["plans"].items()}
+        elif entry.kind == "CustomPlanDefined":
+            plans[data["plan_id"], data["custom_version"]] = data["plan"]
+        elif entry.kind == "PriceBookVersionPublished":
+            books.append((moment(data["effective_from"]), data))
+    return Journal(entries, _sorted(entries), plans, books)
 
 
 def _sorted(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

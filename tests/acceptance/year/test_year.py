@@ -12,10 +12,11 @@ from adapters.postgres.database import Database
 from tests.acceptance.year.journal import Entry, Journal, moment, read
 from tests.acceptance.year.town import stamp
 from tests.acceptance.year.verdict import A_SECOND, of_events, verdict
-from tests.acceptance.year.year import live
+from tests.acceptance.year.year import Pace, live
 from tests.api.sandboxed import sandboxed
 
 WORKSPACES = int(os.environ.get("YEAR_WORKSPACES", "6"))
+PACE = Pace(stride=72, busy=0.45)
 SEED = int(os.environ.get("YEAR_SEED", "1"))
 
 
@@ -24,13 +25,13 @@ SEED = int(os.environ.get("YEAR_SEED", "1"))
 def test_a_year_is_billed_to_the_cent(database: Database, catalogue: str) -> None:
     print(f"YEAR_SEED={SEED}")
     with sandboxed(database, catalogue, mode="held", strict=False) as shop:
-        town = live(shop, catalogue, SEED, WORKSPACES, print, stride=72)
-        wrong = verdict(town, catalogue)
+        town = live(shop, catalogue, SEED, WORKSPACES, print, PACE)
+        wrong = verdict(town).wrong
         lived = (len(town.books.find("invoice")), town.post.lost, town.acts["repaired"])
 
     assert wrong == []
     assert min(lived) > WORKSPACES, f"not much happened: {lived}"
-    assert unnoticed(read(database, catalogue)) == []
+    assert unnoticed(read(database)) == []
 
 
 # The control: whoever changes one thing in the books is found out.

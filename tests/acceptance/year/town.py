@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 
 from adapters.stripe.sandbox.books import Books, Json
+from tests.acceptance.year.mortal import Mortal
 from tests.acceptance.year.post import Post
 from tests.api.sandboxed import KEY, Sandboxed
 
@@ -18,6 +20,8 @@ MODELS = ("gpt-5.4", "gpt-5.4-mini", "gpt-4o-mini", "claude-sonnet-4-6")
 REFUSALS = frozenset({402, 403, 409})
 """How a customer's wish may end beside success: these are decisions, not accidents."""
 
+
+PERSISTENCE, PAUSE_S = 300, 0.1
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 Act = Callable[[], None]
@@ -31,11 +35,13 @@ class Town:
         self.shop = shop
         self.books: Books = shop.sandbox.books
         self.random = Random(seed)
-        self.post = Post(shop, self.random)
+        self.post = Post(shop, self.random, is_mortal=isinstance(shop, Mortal))
         self.now = start
         self.acts: Counter[str] = Counter()
         self.reconciled_at = start
         self.is_stormy = False
+        self.is_mortal = isinstance(shop, Mortal)
+        self._reaper = shop.reaper if isinstance(shop, Mortal) else None
         self._stripe = httpx.Client(base_url=shop.sandbox.url, auth=(KEY, ""), timeout=60)
         self._numbers = iter(range(1, 10**9))
         self.go_to(start)
@@ -52,24 +58,46 @@ class Town:
     def tick(self) -> None:
         """Timers fire, and our own log is followed."""
         self.acts["tick"] += 1
-        self.shop.tick()
+        self._persist("/v1/test/tick", {})
 
     def reconcile(self) -> list[Any]:
         """Compare with Stripe since the last time; what is left unexplained."""
         days = min((self.now - self.reconciled_at).days + 2, 30)
-        answer = self.shop.app.post("/v1/admin/reconcile", {"days": days})
-        assert answer.status_code == 200, answer.text
+        report = self._persist("/v1/admin/reconcile", {"days": days})
         self.reconciled_at = self.now
-        report = answer.json()
         self.acts["reconcile"] += 1
         self.acts["repaired"] += len(report["applied"])
         return list(report["mismatches"])
 
+    def _persist(self, path: str, body: Json) -> Any:
+        """Do what must be done in the end; only who dies may leave it for another time."""
+        left = PERSISTENCE if self.is_mortal else 0
+        while (answer := self.shop.app.post(path, body)).status_code in (409, 503) and left:
+            left -= 1
+            time.sleep(PAUSE_S)
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        return answer.json()
+
     # What is nobody's wish.
 
-    def turn_weather(self) -> None:
+    def strike(self) -> None:
+        """A process dies, if this is a deployment that does."""
+        if self._reaper is not None:
+            self._reaper.strike()
+
+    def rest(self) -> None:
+        """Nothing dies any more."""
+        if self._reaper is not None:
+            self._reaper.rest()
+
+    @property
+    def kills(self) -> Counter[str]:
+        """Who was killed how often."""
+        return Counter() if self._reaper is None else self._reaper.kills
+
+    def turn_weather(self, storms: float) -> None:
         """For a while calls to Stripe break off, before or after they were carried out."""
-        before, self.is_stormy = self.is_stormy, self.chance(0.3 if self.is_stormy else 0.04)
+        before, self.is_stormy = self.is_stormy, self.chance(0.3 if self.is_stormy else storms)
         if not before and not self.is_stormy:
             return
         script = []
@@ -85,31 +113,6 @@ class Town:
             self.is_stormy = False
             self.shop.sandbox.control.script()
 
-    def settle_on(self) -> None:
-        """The seller decides anew what becomes of subscriptions that are never paid."""
-        after = self.random.choice(("leave", "cancel", "unpaid"))
-        self.order("/billing", after_last=after)
-        self.acts[f"unpaid ones: {after}"] += 1
-
-    def reprice(self) -> None:
-        """New prices for models, from tomorrow on."""
-        prices = [
-            {
-                "model": model,
-                "input_usd_per_m": f"{self.random.randint(1, 300)}e-2",
-                "output_usd_per_m": f"{self.random.randint(1, 1_500)}e-2",
-                "cached_input_usd_per_m": f"{self.random.randint(1, 99)}e-3",
-            }
-            for model in MODELS
-        ]
-        markup = self.random.choice((0, 500, 333))
-        body = {
-            "effective_from": stamp(self.now + DAY / 2),
-            "markup_bps": markup,
-            "entries": prices,
-        }
-        self.ask("reprice", "POST", "/v1/admin/price-books", body)
-
     # Talking to both sides.
 
     def ask(
@@ -118,12 +121,13 @@ class Town:
         """Ask our API for something; its JSON, or None where it was refused.
 
         An answer that is neither success nor a refusal fails the year."""
-        key = {"Idempotency-Key": f"year-{next(self._numbers)}"} if method == "POST" else None
+        keyed = method == "POST" and path != "/v1/usage/batch"  # whose items have their own ids
+        key = {"Idempotency-Key": f"year-{next(self._numbers)}"} if keyed else None
         answer = self.shop.app.call(method, path, body, workspace=workspace, headers=key)
         if answer.is_success:
             self.acts[act] += 1
             return answer.json()
-        known = REFUSALS | {503} if self.is_stormy else REFUSALS
+        known = REFUSALS | {503} if self.is_stormy or self.is_mortal else REFUSALS
         assert answer.status_code in known, f"{act} {path} {body}: {answer.text}"
         self.acts[f"{act}: {answer.json()['code']}"] += 1
         return None

@@ -31,6 +31,13 @@ class Taken(NamedTuple):
     late: bool
 
 
+class Held(NamedTuple):
+    """What an authorisation sets aside, and what a unit beyond it costs (µ), as agreed then."""
+
+    units: int
+    unit_price: int | None
+
+
 class Units:
     """Folds grants, switches and acts in the order in which they were recorded."""
 
@@ -41,14 +48,17 @@ class Units:
         self.opened: datetime | None = None
         self.closed: dict[str, list[Any]] = {}  # cycle -> [start, end, unused]
         self.rates: list[tuple[datetime, int | None]] = []  # what a unit costs from when on
-        self.beyond: dict[tuple[str, int, bool], int] = {}  # (bot, unit price, late) -> units
+        # (plan, version, bot, unit price, late) -> units
+        self.beyond: dict[tuple[str, int, str, int, bool], int] = {}
+        self.plan = ("", 0)
         self.taken: dict[str, Taken] = {}
+        self.holds: dict[str, Held] = {}
         self.wrong: list[str] = []
 
     # The contract's side.
 
     def open(self, cycle: str, starts: datetime, granted: int) -> None:
-        """A cycle begins."""
+        """A cycle begins. What calls under way had set aside stays set aside."""
         self.cycle, self.starts, self.granted, self.used = cycle, starts, granted, 0
         self.opened = self.opened or starts
 
@@ -57,17 +67,39 @@ class Units:
         assert self.starts is not None
         self.closed[self.cycle] = [self.starts, ends, max(self.granted - self.used, 0)]
         keys = sorted(key for key, units in self.beyond.items() if units)
-        cents = shares_of([self.beyond[key] * key[1] for key in keys], [key[0] for key in keys])
-        lines = [Line(*key, self.beyond[key], part) for key, part in zip(keys, cents, strict=True)]
+        cents = shares_of([self.beyond[key] * key[3] for key in keys], [key[2] for key in keys])
+        lines = [
+            Line(*key[2:], self.beyond[key], part) for key, part in zip(keys, cents, strict=True)
+        ]
         self.beyond = {}
         return lines
 
-    def agree(self, since: datetime, rate: int | None) -> None:
+    def agree(self, since: datetime, rate: int | None, plan: tuple[str, int]) -> None:
         """From an instant on a unit beyond the plan costs so much, or is not for sale."""
+        self.plan = plan
         if not self.rates or self.rates[-1][1] != rate:
             self.rates.append((since, rate))
 
     # The account's side.
+
+    def hold(self, entry: Entry) -> None:
+        """A call may run: it sets aside what it may need of what is included."""
+        data = entry.data
+        wanted, rate = credits_of(data["estimate"]), self._rate_at(entry.at)
+        units = min(wanted, self._left())
+        rate = rate if self.rates[-1][1] is not None else None
+        said = (data["units"], data.get("unit_price"), data.get("overage", 0))
+        expected = (units, rate, (wanted - units) * (rate or 0))
+        if said != expected:
+            self._say(entry, f"holds {said}, recomputed {expected}")
+        if not units and rate is None:
+            self._say(entry, "nothing is left and nothing more was agreed to")
+        self.holds[data["hold_id"]] = Held(units, rate)
+
+    def let_go(self, entry: Entry) -> None:
+        """A call did not happen, or took too long."""
+        if self.holds.pop(entry.data["hold_id"], None) is None:
+            self._say(entry, "no such hold stands")
 
     def take(self, entry: Entry) -> None:
         """An act: its own sources first, as the specification orders them."""
@@ -76,18 +108,24 @@ class Units:
         units = credits_of(usage.get("tokens", {}))
         bot = usage.get("bot_id") or ""
         late = self._is_late(occurred)
-        cycle, left = self._cycle_of(occurred) if late else (self.cycle, self.granted - self.used)
+        held = self.holds.pop(usage.get("hold_id", ""), None)
+        cycle, left = self._cycle_of(occurred) if late else (self.cycle, self._left())
         included = min(units, max(left, 0))
         if late and cycle:
             self.closed[cycle][2] -= included
         elif not late:
             self.used += included
         rate = self._rate_at(occurred)
-        beyond = units - included if rate is not None and self.rates[-1][1] is not None else 0
+        is_agreed = rate is not None and self.rates[-1][1] is not None
+        if held is not None:
+            # What counts is what was agreed to when the call began.
+            is_agreed, rate = held.unit_price is not None, held.unit_price if rate is None else rate
+        beyond = units - included if is_agreed else 0
+        taken = Taken(cycle, included, beyond, rate or 0, bot, late)
         if beyond:
-            self._put(bot, rate or 0, late, beyond)
-        self.taken[usage["event_id"]] = Taken(cycle, included, beyond, rate or 0, bot, late)
-        self._check(entry, units, included, beyond, rate)
+            self._put(taken, beyond)
+        self.taken[usage["event_id"]] = taken
+        self._check(entry, units, taken)
 
     def give_back(self, entry: Entry) -> None:
         """An act was a mistake: what it took goes back where it came from."""
@@ -97,10 +135,14 @@ class Units:
         elif taken.cycle in self.closed:
             self.closed[taken.cycle][2] += taken.included
         if taken.beyond:
-            self._put(taken.bot, taken.unit_price, taken.late, -taken.beyond)
+            self._put(taken, -taken.beyond)
 
-    def _put(self, bot: str, rate: int, late: bool, units: int) -> None:
-        key = (bot, rate, late)
+    def _left(self) -> int:
+        """Included units that are neither used nor set aside."""
+        return max(self.granted - self.used - sum(one.units for one in self.holds.values()), 0)
+
+    def _put(self, taken: Taken, units: int) -> None:
+        key = (*self.plan, taken.bot, taken.unit_price, taken.late)
         self.beyond[key] = self.beyond.get(key, 0) + units
 
     def _is_late(self, occurred: datetime) -> bool:
@@ -118,24 +160,25 @@ class Units:
         before = [rate for since, rate in self.rates if since <= occurred]
         return before[-1] if before else None
 
-    def _check(
-        self, entry: Entry, units: int, included: int, beyond: int, rate: int | None
-    ) -> None:
+    def _check(self, entry: Entry, units: int, taken: Taken) -> None:
         said = {"allowance": 0, "overage": 0, "absorbed": 0}
         amount = 0
         for draw in _draws(entry):
             said[draw["source"]] += draw.get("units", 0)
             amount += draw.get("amount", 0)
         expected = {
-            "allowance": included,
-            "overage": beyond,
-            "absorbed": units - included - beyond,
+            "allowance": taken.included,
+            "overage": taken.beyond,
+            "absorbed": units - taken.included - taken.beyond,
         }
-        if said != expected or amount != beyond * (rate or 0):
-            self.wrong.append(
-                f"position {entry.position}: {units} units drew {said} for {amount} µ,"
-                f" recomputed {expected} for {beyond * (rate or 0)} µ"
+        cost = taken.beyond * taken.unit_price
+        if said != expected or amount != cost:
+            self._say(
+                entry, f"{units} units drew {said} for {amount} µ, recomputed {expected}, {cost} µ"
             )
+
+    def _say(self, entry: Entry, words: str) -> None:
+        self.wrong.append(f"position {entry.position} {entry.kind}: {words}")
 
 
 def _draws(entry: Entry) -> Iterable[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +19,22 @@ A_SECOND = timedelta(seconds=1)
 LONG_S = 120
 
 
-def verdict(town: Town, catalogue: str) -> list[str]:
-    """Everything that is wrong after a year, in words; empty if nothing is."""
+@dataclass
+class Verdict:
+    """Everything that is wrong after a year, in words; and how much there was to be right."""
+
+    wrong: list[str]
+    counts: dict[str, int]
+
+    def __str__(self) -> str:
+        counted = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        return f"{counted}: {len(self.wrong)} wrong"
+
+
+def verdict(town: Town) -> Verdict:
+    """Judge a town that is at rest."""
     app = town.shop.app
-    journal = read(app.database, catalogue)
+    journal = read(app.database)
     wrong = of_events(journal)
     for workspace in journal.workspaces:
         mirror = mirrored(journal, workspace)
@@ -28,7 +42,20 @@ def verdict(town: Town, catalogue: str) -> list[str]:
         wrong += same(workspace, "the list", mirror, shown_of(app, workspace, mirror))
         wrong += Wallet(journal, workspace).fold().against(town)
     compared = app.call("GET", "/v1/audit/compare").json()
-    return wrong + [f"compare: {one}" for one in compared["differences"]]
+    wrong += [f"compare: {one}" for one in compared["differences"]]
+    kinds = Counter(entry.kind for entry in journal.entries)
+    counts = {
+        "events": len(journal.entries),
+        "metered acts": sum(bool(entry.data.get("usage")) for entry in journal.entries),
+        "cycles closed": kinds["CycleClosed"],
+        "invoices": len(town.books.find("invoice")),
+        "webhooks delivered": town.post.carried,
+        "lost": town.post.lost,
+        "things repaired by the reconciler": town.acts["repaired"],
+        "kill -9 of the worker": town.kills["worker"],
+        "of the poster": town.kills["poster"],
+    }
+    return Verdict(wrong, counts)
 
 
 def of_events(journal: Journal) -> list[str]:
@@ -125,13 +152,13 @@ def graces(journal: Journal, workspace: str) -> list[str]:
     """The grace runs from the first failure of the oldest unpaid invoice, for the plan's days."""
     wrong: list[str] = []
     failed: dict[str, datetime] = {}
-    days, plan = 0, ""
+    days, plan = 0, ("", 0)
     for entry in journal.by_workspace[workspace]:
         data = entry.data
         if entry.kind == "PlanChanged":
-            plan = data["to_plan"]
+            plan = (data["to_plan"], data["to_version"])
         elif entry.kind == "SubscriptionStarted":
-            plan = data["plan_id"]
+            plan = (data["plan_id"], data["plan_version"])
             failed = {} if data.get("stripe_subscription_id") else failed
         elif entry.kind == "SubscriptionPastDue":
             days = days if failed else int(journal.plans[plan].get("grace_days", 0))

@@ -25,6 +25,8 @@ class Wallet:
     balance: int = 0  # µ
     paid_in: dict[str, int] = field(default_factory=dict)  # payment -> µ
     went_back: dict[str, int] = field(default_factory=dict)  # payment -> µ
+    ends: dict[str, datetime] = field(default_factory=dict)  # grant -> when it is over
+    took: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)  # act -> µ, by grant
     wrong: list[str] = field(default_factory=list)
 
     def fold(self) -> Wallet:
@@ -33,6 +35,10 @@ class Wallet:
             data = entry.data
             if entry.kind in ("Debited", "UsageRecorded") and data.get("usage"):
                 self._act(entry, data)
+            elif entry.kind == "UsageVoided":
+                self._give_back(entry, data)
+            elif entry.kind == "Credited" and data.get("expires_at"):
+                self.ends[data["grant_id"]] = moment(data["expires_at"])
             if entry.kind == "Credited" and data["source"] in PAID_BY_CARD:
                 payment = data["payment_attempt_id"]
                 if payment in self.paid_in:
@@ -99,6 +105,10 @@ class Wallet:
     def _act(self, entry: Entry, data: dict[str, Any]) -> None:
         """What it cost, and the wallet's part of that: what no other source paid for."""
         usage = data["usage"]
+        amount = data["amount"] if entry.kind == "Debited" else 0
+        grant = data.get("grant")
+        shares = {grant: amount} if grant is not None else data.get("shares", {})
+        self.took[usage["event_id"]] = (amount, shares)
         if "llm_model" not in usage or usage["meter"] == "chat_generation":
             return
         tokens = usage.get("tokens", {})
@@ -112,18 +122,25 @@ class Wallet:
         else:
             paid = sum(draw.get("units", 0) for draw in draws)
             share = half_even(exact * (units - paid) / units) if units else 0
-        wallet = data["amount"] if entry.kind == "Debited" else 0
         elsewhere = sum(d.get("amount", 0) for d in draws if d["source"] in ("oauth", "absorbed"))
-        if wallet + elsewhere != share:
-            self._say(entry, f"took {wallet} and {elsewhere} µ, recomputed {share} of {exact}")
-        if data.get("total", wallet) != total and entry.kind == "Debited":
-            self._say(entry, f"cost {data.get('total', wallet)}, recomputed {total}")
+        if amount + elsewhere != share:
+            self._say(entry, f"took {amount} and {elsewhere} µ, recomputed {share} of {exact}")
+        if data.get("total", amount) != total and entry.kind == "Debited":
+            self._say(entry, f"cost {data.get('total', amount)}, recomputed {total}")
+
+    def _give_back(self, entry: Entry, data: dict[str, Any]) -> None:
+        """All that the act took goes back, but for what came out of grants that are over."""
+        amount, shares = self.took.pop(data["usage"]["event_id"])
+        over = sum(
+            part
+            for grant, part in shares.items()
+            if grant in self.ends and self.ends[grant] <= entry.at
+        )
+        if data["amount"] != amount - over:
+            self._say(entry, f"gave {data['amount']} back, recomputed {amount - over}")
 
     def _cost(self, usage: dict[str, Any], occurred: datetime) -> Fraction:
-        books = [
-            one.data for one in self.journal.entries if one.kind == "PriceBookVersionPublished"
-        ]
-        book = [one for one in books if moment(one["effective_from"]) <= occurred][-1]
+        book = self.journal.price_book(occurred)
         [entry] = [one for one in _named(book["entries"]) if one["model"] == usage["llm_model"]]
         price = (entry.get("input", 0), entry.get("cached_input", 0), entry.get("output", 0))
         return cost_of(usage.get("tokens", {}), price, book["markup_bps"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from tests.acceptance.year.arithmetic import months_after
 from tests.acceptance.year.customer import Customer
 from tests.acceptance.year.faces import FacesCustomer
 from tests.acceptance.year.flarex import FlarexCustomer
+from tests.acceptance.year.seller import Seller
 from tests.acceptance.year.town import DAY, HOUR, Town, stamp
 from tests.api.sandboxed import Sandboxed
 
@@ -25,24 +27,41 @@ ARRIVALS = (
 )
 """Days that are worth starting on."""
 
+STRANGERS = 4
+"""How many of those who arrive on any day have the ends of their cycles watched."""
+
 KINDS: dict[str, type[Customer]] = {"faces": FacesCustomer, "flarex": FlarexCustomer}
 Say = Callable[[str], None]
 
 
-def live(
-    shop: Sandboxed, catalogue: str, seed: int, workspaces: int, say: Say, *, stride: float = 36
-) -> Town:
-    """One year of a deployment, at rest. ``stride`` is the mean step of time, in hours."""
+@dataclass(frozen=True)
+class Pace:
+    """How densely a year is lived: a mean step of ``stride`` hours, ``busy`` wishes of a workspace
+    a day, and ``kills`` in all where the deployment can die. ``ends`` is when it is over."""
+
+    stride: float = 12
+    busy: float = 0.3
+    kills: int = 60
+    ends: datetime = ENDS
+
+
+def live(shop: Sandboxed, catalogue: str, seed: int, workspaces: int, say: Say, pace: Pace) -> Town:
+    """One year of a deployment, at rest."""
     town = Town(shop, seed, BEGINS)
+    seller = Seller(town, catalogue)
     customers = [
         KINDS[catalogue](town, number, _arrival(town, number)) for number in range(workspaces)
     ]
     shown = BEGINS
-    for now in _instants(town, customers, stride):
-        _step(town, customers, now)
+    instants = _instants(town, customers, pace)
+    for now in instants:
+        if town.is_mortal and town.chance(pace.kills / len(instants)):
+            town.strike()
+        _step(town, customers, seller, now, pace)
         if now - shown > 28 * DAY:
             shown = now
             say(f"{catalogue} {now:%Y-%m}: {_news(town)}")
+    town.rest()
     come_to_rest(town, customers)
     say(f"{catalogue} at rest: {_news(town)}")
     return town
@@ -55,44 +74,49 @@ def _arrival(town: Town, number: int) -> datetime:
     return ARRIVALS[number % len(ARRIVALS)]
 
 
-def _instants(town: Town, customers: Sequence[Customer], stride: float) -> list[datetime]:
+def _instants(town: Town, customers: Sequence[Customer], pace: Pace) -> list[datetime]:
     """When something happens: at random, and just around the ends of cycles."""
     found = {customer.arrives_at for customer in customers}
     now = BEGINS
-    while now < ENDS:
-        now += timedelta(seconds=round(town.random.expovariate(1 / stride) * 3_600) + 1)
+    while now < pace.ends:
+        now += timedelta(seconds=round(town.random.expovariate(1 / pace.stride) * 3_600) + 1)
         found.add(now)
-    for arrival in sorted({customer.arrives_at for customer in customers}):
+    # Beyond the days on which most begin, a few that are nobody else's are enough.
+    arrivals = [*ARRIVALS, *(one.arrives_at for one in customers[3 : 4 * STRANGERS : 4])]
+    for arrival in sorted(set(arrivals)):
         for month in range(1, 15):
             end = months_after(arrival, month)
             around = (end - timedelta(seconds=1), end, end + HOUR / 2, end + HOUR)
             found |= {one for one in around if town.chance(0.35)}
-    return sorted(one for one in found if BEGINS < one < ENDS)
+    return sorted(one for one in found if BEGINS < one < pace.ends)
 
 
-def _step(town: Town, customers: Sequence[Customer], now: datetime) -> None:
+def _step(
+    town: Town, customers: Sequence[Customer], seller: Seller, now: datetime, pace: Pace
+) -> None:
     """What one instant brings, in an order of its own."""
-    hours = (now - town.now) / HOUR
+    days = (now - town.now) / DAY
     town.go_to(now)
     if town.chance(0.15 if town.post.is_down else 0.015):
         town.post.is_down = not town.post.is_down
     acts = [
         customer.arrive for customer in customers if not customer.is_here and _is_due(customer, now)
     ]
-    per_step = min(0.011 * hours, 0.8) + 0.01
+    per_step = min(days * pace.busy / 1.5 + 0.004, 0.8)
     for customer in customers:
         if customer.is_here and town.chance(per_step):
             acts += [customer.act] * town.random.randint(1, 2)
         if customer.is_here and town.chance(0.02):
             acts.append(customer.settle_debits)
     turns = [town.post.turn] * town.chance(0.75) + [town.tick] * town.chance(0.45)
-    turns += [town.settle_on] * town.chance(0.02)
-    if isinstance(customers[0], FacesCustomer):
-        turns += [town.reprice] * town.chance(0.01)
+    turns += [seller.settle_on] * town.chance(0.02) + [seller.republish] * town.chance(0.01)
+    turns += [seller.migrate] * town.chance(0.006)
+    turns += [seller.reprice] * (seller.has_models and town.chance(0.01))
     for turn in turns:
         acts.insert(town.random.randint(0, len(acts)), turn)
+    storms = min(0.04, 0.2 / max(len(acts), 1))
     for act in acts:
-        town.turn_weather()
+        town.turn_weather(storms)
         act()
     town.clear_up()
     if now - town.reconciled_at > town.random.uniform(1.5, 6) * DAY:
