@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -102,9 +103,21 @@ def _pool(conninfo: str, least: int, most: int) -> AsyncConnectionPool[Any]:
         max_size=most,
         timeout=POOL_PATIENCE_S,
         kwargs={"autocommit": True},
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         open=False,
     )
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Find out whether the server has hung up, without asking it for each request: one that goes
+    closes the line, or says so, and then there is something to read.
+
+    :raises psycopg.OperationalError: it has.
+    """
+    line = select.poll()
+    line.register(connection.fileno(), select.POLLIN)
+    if line.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 def _make_tables(conninfo: str) -> None:

@@ -54,19 +54,28 @@ class ContractSync(PlanChanging):
     """How the contract follows Stripe."""
 
     async def sync_subscription(
-        self, contracts: Contracts, stripe_id: str, context: Context, *, paid: bool = False
+        self,
+        contracts: Contracts,
+        stripe_id: str,
+        context: Context,
+        *,
+        paid: bool = False,
+        whose: str | None = None,
     ) -> Synced:
-        """Bring our contract to where Stripe's subscription is now.
+        """Bring our contract to where Stripe's subscription is now. ``whose`` is the workspace
+        that it is said to be of: whoever says so saves Stripe a question.
 
         One that we do not know is `deferred` if it runs (its checkout is on its way), else
         `ignored`. One whose page was completed before its money came is put in force when an
         invoice of it is ``paid``, and `deferred` until then."""
         for _ in range(ATTEMPTS_MAX):
+            known = await self.known_subscription(whose) if whose is not None else None
             remote = await contracts.subscription(stripe_id)
             if remote is None or remote.workspace_id is None:
                 return Synced("deferred" if remote is None else "ignored", None, remote)
             workspace_id = remote.workspace_id
-            before = await self.known_subscription(workspace_id)
+            is_newer = known is not None and workspace_id == whose
+            before = known if is_newer else await self.known_subscription(workspace_id)
             if before is None:
                 return Synced("ignored", None, remote)
             if not before.is_known(stripe_id):
@@ -83,9 +92,10 @@ class ContractSync(PlanChanging):
                 if await self.activate(remote, 0, context) == "ignored":
                     return Synced("ignored", before, remote)
                 continue
-            # Only now: nothing that was fetched may be older than what it is compared with.
-            remote = await contracts.subscription(stripe_id)
-            assert remote is not None
+            if not is_newer:
+                # Nothing that was fetched may be older than what it is compared with.
+                remote = await contracts.subscription(stripe_id)
+                assert remote is not None
             took: Taken | None = None
             if remote.plan != (before.plan_id, before.plan_version) and remote.latest_invoice_id:
                 update = await contracts.invoice(remote.latest_invoice_id)

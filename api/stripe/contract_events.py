@@ -12,6 +12,7 @@ import structlog
 
 from adapters.stripe import agreements
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
+from domain.contract_sync import Synced
 from domain.facts import Context
 from domain.invoice import InvoiceDocument
 from domain.invoicing import Failure
@@ -89,23 +90,27 @@ async def checkout_expired(event: StripeEvent, till: Till, context: Context) -> 
 async def subscription_changed(event: StripeEvent, till: Till, context: Context) -> Disposition:
     """Something about a subscription is different; what, Stripe says now."""
     stripe_id = event.object.get("subscription") or event.object.get("released_subscription")
+    whose = None
     if event.type.startswith("customer.subscription."):
         stripe_id = event.object["id"]
+        whose = (event.object.get("metadata") or {}).get("workspace_id")
     if not stripe_id:
         return "ignored"
-    return await _synced(str(stripe_id), till, context)
+    return (await _synced(str(stripe_id), till, context, whose=whose)).disposition
 
 
 async def _synced(
-    stripe_id: str, till: Till, context: Context, *, paid: bool = False
-) -> Disposition:
-    synced = await till.ledger.sync_subscription(till.contracts, stripe_id, context, paid=paid)
+    stripe_id: str, till: Till, context: Context, *, paid: bool = False, whose: str | None = None
+) -> Synced:
+    synced = await till.ledger.sync_subscription(
+        till.contracts, stripe_id, context, paid=paid, whose=whose
+    )
     ours, remote = synced.subscription, synced.remote
     if synced.disposition == "applied" and ours is not None and remote is not None:
         pin = (ours.plan_id, ours.plan_version)
         if ours.stripe_id == remote.id and remote.plan != pin and remote.pending_until is None:
             log.warning("stripe_plan_differs", subscription=remote.id, ours=pin, at=remote.plan)
-    return synced.disposition
+    return synced
 
 
 # Invoices.
@@ -120,10 +125,12 @@ async def invoice_changed(event: StripeEvent, till: Till, context: Context) -> D
     status = None
     if document.subscription_id is not None:
         paid = document.status == "paid"
-        known = await _synced(document.subscription_id, till, context, paid=paid)
+        synced = await _synced(
+            document.subscription_id, till, context, paid=paid, whose=document.workspace_id
+        )
+        known, remote = synced.disposition, synced.remote
         if known != "applied" and not await till.ledger.mirrors(document.id):
             return known
-        remote = await contracts.subscription(document.subscription_id)
         # A declined upgrade that waits for its payment is nobody's debt.
         waits = remote and remote.pending_until and remote.latest_invoice_id == document.id
         status = remote.status if remote and not waits else None
@@ -145,7 +152,7 @@ async def charge_refunded(event: StripeEvent, till: Till, context: Context) -> D
         return "ignored"
     if document.subscription_id is not None and not await till.ledger.mirrors(document.id):
         known = await _synced(document.subscription_id, till, context)
-        if known == "ignored":
+        if known.disposition == "ignored":
             return "ignored"  # of a subscription that never came into force
     back = int(event.object.get("amount_refunded") or 0)
     return await till.ledger.note_invoice_refunded(document.id, back, context)

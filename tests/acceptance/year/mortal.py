@@ -20,7 +20,7 @@ import httpx
 from adapters.postgres.database import Database
 from adapters.settings import Settings
 from adapters.stripe.sandbox.server import serving
-from api.child import Child
+from api.running.child import Child
 from api.serve import Supervisor, listen, url_of
 from tests.api.conftest import Served
 from tests.api.sandboxed import SECRET, Sandboxed, with_stripe
