@@ -221,8 +221,8 @@ async def _take_back(call: Call, asked: Void) -> Answer:
         ticket_ref=asked.ticket_ref,
         reinstate_expired=asked.reinstate_expired,
     )
-    fact = done.facts[-1].fact
-    assert isinstance(fact, UsageVoided)
+    # The card may be charged in the same save: a balance can be low and its top-up refused before.
+    fact = next(one.fact for one in done.facts if isinstance(one.fact, UsageVoided))
     return Answer(
         Voided(
             usage_id,

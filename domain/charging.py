@@ -85,7 +85,7 @@ class Charging(Spending):
         ticket_ref: str | None = None,
         reinstate_expired: bool = False,
     ) -> Done:
-        """Give back what an act drew; its answer's last fact is the `UsageVoided`.
+        """Give back what an act drew; one of its facts is the `UsageVoided`.
 
         :raises NotFound: no such act in this workspace.
         :raises AlreadyVoided: a usage is voided once.

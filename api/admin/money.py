@@ -162,8 +162,8 @@ async def adjust(request: Request) -> Response:
             asked.ticket_ref or "",
             await call.context(),
         )
-        fact = done.facts[-1].fact
-        assert isinstance(fact, Credited | Debited)
+        # Others may stand around it: a grant is over, the card is charged.
+        fact = next(one.fact for one in done.facts if isinstance(one.fact, Credited | Debited))
         return Answer(
             Adjusted(
                 call.workspace_id,

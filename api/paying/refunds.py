@@ -115,8 +115,8 @@ async def _by_hand(call: Call, asked: Refund, amount: int, key: str) -> Answer:
         await call.context(),
         ticket_ref=asked.ticket_ref,
     )
-    fact = done.facts[-1].fact
-    assert isinstance(fact, CreditsReversed)
+    # The card may be charged in the same save, for what is left is little.
+    fact = next(one.fact for one in done.facts if isinstance(one.fact, CreditsReversed))
     answer = Refunded(
         fact.payment_attempt_id,
         fact.amount,

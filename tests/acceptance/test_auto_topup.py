@@ -52,6 +52,26 @@ def test_s34_strictly_below_the_threshold_one_charge_is_made(
     assert shop.app.facts(workspace).count("AutoTopUpTriggered") == charges
 
 
+def test_what_is_taken_or_given_back_may_have_the_card_charged_in_the_same_save(
+    shop: Sandboxed,
+) -> None:
+    workspace = with_card(shop, "20")
+    path = f"/v1/admin/workspaces/{workspace}/adjustments"
+    act = done(shop.app.charge(workspace))["usage_id"]
+    auto(shop, workspace)
+
+    taken = shop.app.post(path, {"amount_usd": -16, "reason": "double"})
+
+    assert taken.status_code == 201, taken.text
+    assert taken.json()["amount_micros"] == -16_000_000
+    assert shop.app.facts(workspace)[-1] == "AutoTopUpTriggered"
+    save_card(shop, workspace, DECLINED)
+    settle(shop)  # nothing is in flight any more, and little is left
+    given = shop.app.post(f"/v1/usage/{act}/void", {}, workspace)
+    assert given.status_code == 200, given.text
+    assert shop.app.facts(workspace)[-2:] == ["UsageVoided", "AutoTopUpTriggered"]
+
+
 def test_s35_while_a_charge_is_in_flight_no_other_is_made(shop: Sandboxed) -> None:
     workspace = with_card(shop, "5.01")
     auto(shop, workspace)
