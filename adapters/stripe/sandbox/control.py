@@ -7,7 +7,7 @@ POST /sandbox/script    {"next": [{"path", "fault", "method"?, "times"?}]}   see
 POST /sandbox/release   lets the held requests go on
 GET  /sandbox/webhooks  ?state=pending|delivered|failed
 POST /sandbox/webhooks  {"mode": "auto"|"held", "url", "secret"}
-POST /sandbox/webhooks/deliver  {"ids": [...]|null, "times": 1}
+POST /sandbox/webhooks/deliver  {"ids": [...]|null, "times": 1, "at_once": 1}
 POST /sandbox/cards     {"customer", "card": "4242..." | "pm_card_..."}
 POST /sandbox/disputes  {"charge", "amount"?, "reason"?}
 POST /sandbox/disputes/{id}  {"step": "funds_withdrawn" | "won" | ...}
@@ -142,7 +142,9 @@ class _Control:
         return self._webhooks.send_to(url=told.get("url"), secret=told.get("secret"), mode=mode)
 
     async def deliver(self, _: Request, told: Json) -> list[Json]:
-        return await self._webhooks.deliver(told.get("ids"), told.get("times", 1))
+        return await self._webhooks.deliver(
+            told.get("ids"), told.get("times", 1), told.get("at_once", 1)
+        )
 
     async def reset(self, _: Request, told: Json) -> Json:
         books = self._desk.books

@@ -74,9 +74,11 @@ class Control:
         """Every delivery, oldest first; or those "pending", "delivered", "failed"."""
         return list(self.get("/webhooks", **({"state": state} if state else {})))
 
-    def deliver(self, ids: Sequence[str] | None = None, times: int = 1) -> list[Json]:
-        """Deliver these events now, in this order (None: all that are pending)."""
-        return list(self.post("/webhooks/deliver", ids=ids, times=times))
+    def deliver(
+        self, ids: Sequence[str] | None = None, times: int = 1, at_once: int = 1
+    ) -> list[Json]:
+        """Deliver these events now (None: all that are pending): in this order, or ``at_once``."""
+        return list(self.post("/webhooks/deliver", ids=ids, times=times, at_once=at_once))
 
     def card(self, customer: str, card: str = "pm_card_visa") -> Json:
         """Give a customer a card, and make it the default one; the PaymentMethod."""

@@ -54,15 +54,27 @@ class Webhooks:
         equal = {} if state is None else {"state": state}
         return self._books.find("sandbox.delivery", **equal)[::-1]
 
-    async def deliver(self, ids: Sequence[str] | None, times: int = 1) -> list[Json]:
+    async def deliver(
+        self, ids: Sequence[str] | None, times: int = 1, at_once: int = 1
+    ) -> list[Json]:
         """Deliver these events now, in this order, each so many times; all pending if None.
+        ``at_once``: so many are under way at a time, and who comes first is anybody's guess.
 
         Answers [{"id", "type", "status"}], one for each attempt; the status of a request that
         failed altogether is None.
         """
         if ids is None:
             ids = [delivery["event"] for delivery in self.log("pending")]
-        return [{"id": event, **await self._attempt(event)} for event in ids for _ in range(times)]
+        asked = [event for event in ids for _ in range(times)]
+        if at_once <= 1:
+            return [{"id": event, **await self._attempt(event)} for event in asked]
+        gate = asyncio.Semaphore(at_once)
+
+        async def attempt(event: str) -> Json:
+            async with gate:
+                return {"id": event, **await self._tried(event)}
+
+        return list(await asyncio.gather(*map(attempt, asked)))
 
     async def run(self) -> None:
         """Deliver what is due, in auto mode, for ever."""
@@ -84,11 +96,14 @@ class Webhooks:
 
     async def _attempt(self, event_id: str) -> Json:
         async with self._turn:
-            event = self._books.get("event", event_id)
-            endpoint = self.endpoint() or {}
-            status, error = await self._post(event, endpoint)
-            with self._books.transaction():
-                self._record(event, status, error)
+            return await self._tried(event_id)
+
+    async def _tried(self, event_id: str) -> Json:
+        event = self._books.get("event", event_id)
+        endpoint = self.endpoint() or {}
+        status, error = await self._post(event, endpoint)
+        with self._books.transaction():
+            self._record(event, status, error)
         return {"type": event["type"], "status": status}
 
     async def _post(self, event: Json, endpoint: Json) -> tuple[int | None, str | None]:

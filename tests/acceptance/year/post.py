@@ -7,6 +7,12 @@ from random import Random
 from adapters.stripe.sandbox.books import Books
 from tests.api.sandboxed import Sandboxed
 
+AT_ONCE = 6
+"""Events under way at a time, where whoever takes them in lives in a process of its own."""
+
+BAG = 24
+"""Events that are handed over together."""
+
 ON_TIME, LATE, TWICE = 0.72, 0.12, 0.06
 """What becomes of an event while the line is up; the rest is lost."""
 
@@ -21,6 +27,7 @@ class Post:
         self._random = random
         # 503: Stripe did not answer us just then, or we were dying. Both sides try again.
         self._good: tuple[int | None, ...] = (200, 503, None) if is_mortal else (200, 503)
+        self._at_once = AT_ONCE if is_mortal else 1
         self._books: Books = shop.sandbox.books
         self._late: dict[str, int] = {}  # event -> turns that it is on its way
         self.is_down = False
@@ -50,9 +57,10 @@ class Post:
                 self._lose(event)
         if self._random.random() < 0.3:
             self._random.shuffle(now)
-        if now:
-            self.carried += len(now)
-            for done in self._shop.sandbox.control.deliver(now):
+        self.carried += len(now)
+        for start in range(0, len(now), BAG):
+            some = now[start : start + BAG]
+            for done in self._shop.sandbox.control.deliver(some, at_once=self._at_once):
                 assert done["status"] in self._good, f"{done['id']} {done['type']}: {done}"
 
     def lose_all(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -21,10 +23,27 @@ REFUSALS = frozenset({402, 403, 409})
 """How a customer's wish may end beside success: these are decisions, not accidents."""
 
 
+AT_ONCE = 6
+BROKEN = (httpx.TransportError,)
+MISSED_S = 61
+"""A key whose first request died with a worker is free again after a minute."""
+
 PERSISTENCE, PAUSE_S = 300, 0.1
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 Act = Callable[[], None]
+
+
+class Request(NamedTuple):
+    """What somebody asked of us, under which key, and when by the machine's own clock."""
+
+    act: str
+    method: str
+    path: str
+    body: Any
+    workspace: str | None
+    key: str | None
+    at: float = 0.0
 
 
 class Town:
@@ -41,8 +60,10 @@ class Town:
         self.reconciled_at = start
         self.is_stormy = False
         self.is_mortal = isinstance(shop, Mortal)
+        self.crowd = ThreadPoolExecutor(AT_ONCE if self.is_mortal else 1)
         self._reaper = shop.reaper if isinstance(shop, Mortal) else None
         self._stripe = httpx.Client(base_url=shop.sandbox.url, auth=(KEY, ""), timeout=60)
+        self._unanswered: deque[Request] = deque()
         self._numbers = iter(range(1, 10**9))
         self.go_to(start)
 
@@ -122,22 +143,49 @@ class Town:
 
         An answer that is neither success nor a refusal fails the year."""
         keyed = method == "POST" and path != "/v1/usage/batch"  # whose items have their own ids
-        key = {"Idempotency-Key": f"year-{next(self._numbers)}"} if keyed else None
-        answer = self.shop.app.call(method, path, body, workspace=workspace, headers=key)
+        key = f"year-{next(self._numbers)}" if keyed else None
+        return self._ask(Request(act, method, path, body, workspace, key))
+
+    def ask_again(self, *, patiently: bool = False) -> None:
+        """Whoever was not answered, and can ask again without asking twice, does so. Where the
+        one who died has not been missed yet it comes later, unless they ask ``patiently``."""
+        while self._unanswered and (
+            patiently or time.monotonic() - self._unanswered[0].at > MISSED_S
+        ):
+            request = self._unanswered.popleft()
+            self.acts["asked again"] += 1
+            self._ask(request._replace(at=time.monotonic()))
+            if patiently:
+                time.sleep(PAUSE_S)
+
+    def _ask(self, request: Request) -> Any:
+        act, method, path, body, workspace, key, _ = request
+        headers = {"Idempotency-Key": key} if key is not None else None
+        answer = self.shop.app.call(method, path, body, workspace=workspace, headers=headers)
         if answer.is_success:
             self.acts[act] += 1
             return answer.json()
         known = REFUSALS | {503} if self.is_stormy or self.is_mortal else REFUSALS
         assert answer.status_code in known, f"{act} {path} {body}: {answer.text}"
-        self.acts[f"{act}: {answer.json()['code']}"] += 1
+        code = answer.json()["code"]
+        self.acts[f"{act}: {code}"] += 1
+        if (
+            self.is_mortal
+            and key is not None
+            and (answer.status_code == 503 or code == "idempotency_in_progress")
+        ):
+            self._unanswered.append(request._replace(at=time.monotonic()))
         return None
 
     def at_stripe(self, method: str, path: str, **params: Any) -> Json | None:
         """Somebody does something at Stripe, not through us; None where Stripe refused."""
         self.clear_up()  # the storm is on our line only
-        answer = self._stripe.request(method, f"/v1{path}", data=params)
-        assert answer.status_code < 500, answer.text
-        return dict(answer.json()) if answer.is_success else None
+        for _ in range(20 if self.is_mortal else 1):  # others may have brought a storm
+            with suppress(*BROKEN) if self.is_mortal else nullcontext():
+                answer = self._stripe.request(method, f"/v1{path}", data=params)
+                if answer.status_code < 500:
+                    return dict(answer.json()) if answer.is_success else None
+        raise AssertionError(f"{method} {path} is not answered")
 
     def order(self, path: str, **told: Any) -> Json:
         """Tell the sandbox what a person or a bank does."""

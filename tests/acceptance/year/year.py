@@ -11,7 +11,7 @@ from tests.acceptance.year.customer import Customer
 from tests.acceptance.year.faces import FacesCustomer
 from tests.acceptance.year.flarex import FlarexCustomer
 from tests.acceptance.year.seller import Seller
-from tests.acceptance.year.town import DAY, HOUR, Town, stamp
+from tests.acceptance.year.town import DAY, HOUR, Act, Town, stamp
 from tests.api.sandboxed import Sandboxed
 
 BEGINS = datetime(2027, 12, 30, 10, tzinfo=UTC)
@@ -62,6 +62,7 @@ def live(shop: Sandboxed, catalogue: str, seed: int, workspaces: int, say: Say, 
             shown = now
             say(f"{catalogue} {now:%Y-%m}: {_news(town)}")
     town.rest()
+    town.ask_again(patiently=True)
     come_to_rest(town, customers)
     say(f"{catalogue} at rest: {_news(town)}")
     return town
@@ -114,13 +115,30 @@ def _step(
     turns += [seller.reprice] * (seller.has_models and town.chance(0.01))
     for turn in turns:
         acts.insert(town.random.randint(0, len(acts)), turn)
-    storms = min(0.04, 0.2 / max(len(acts), 1))
-    for act in acts:
-        town.turn_weather(storms)
-        act()
+    _do(town, acts)
     town.clear_up()
+    town.ask_again()
     if now - town.reconciled_at > town.random.uniform(1.5, 6) * DAY:
         town.reconcile()
+
+
+def _do(town: Town, acts: Sequence[Act]) -> None:
+    """One after the other; where the deployment lives in processes of its own, several at once,
+    but for those of one customer."""
+    storms = min(0.04, 0.2 / max(len(acts), 1))
+
+    def one_by_one(some: Sequence[Act]) -> None:
+        for act in some:
+            town.turn_weather(storms)
+            act()
+
+    if not town.is_mortal:
+        one_by_one(acts)
+        return
+    whose: dict[int, list[Act]] = {}
+    for act in acts:
+        whose.setdefault(id(getattr(act, "__self__", act)), []).append(act)
+    list(town.crowd.map(one_by_one, whose.values()))
 
 
 def _is_due(customer: Customer, now: datetime) -> bool:
