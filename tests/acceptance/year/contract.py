@@ -154,8 +154,8 @@ class Contract:
                 self._say(entry, f"charged {data.get('charged', 0)}, not as {self.quotes[preview]}")
             self.paid_for = (due.amounts[1], due.at, self.ends)
             self.units.granted = self._included()
-        elif data["direction"] == "downgrade" and moment(data["effective_at"]) < self.ends:
-            self._say(entry, f"a downgrade at {data['effective_at']}, before {self.ends}")
+        elif data["direction"] in LATER and moment(data["effective_at"]) < self.ends:
+            self._say(entry, f"a {data['direction']} at {data['effective_at']}, before {self.ends}")
 
     def _end(self, entry: Entry, data: dict[str, Any]) -> None:
         ended, was = moment(data["ended_at"]), data.get("stripe_subscription_id") or ""
@@ -245,6 +245,9 @@ class Contract:
     def _say(self, entry: Entry, words: str) -> None:
         self.wrong.append(f"{self.workspace} position {entry.position} {entry.kind}: {words}")
 
+
+LATER = ("downgrade", "migration")
+"""Changes that wait for the close of a cycle."""
 
 CONTRACTUAL = (
     *("SubscriptionStarted", "CycleOpened", "PlanChanged", "SubscriptionEnded"),

@@ -118,7 +118,7 @@ def _step(
     _do(town, acts)
     town.clear_up()
     town.ask_again()
-    if now - town.reconciled_at > town.random.uniform(1.5, 6) * DAY:
+    if now - town.reconciled_at > town.random.uniform(2, 7) * DAY:
         town.reconcile()
 
 
