@@ -187,7 +187,7 @@ def _view(
                 bucket.granted,
                 bucket.used,
                 bucket.remaining,
-                end if bucket.reset == "cycle" else None,
+                bucket.resets_at(end),
             )
             for name, bucket in account.buckets.items()
         ],

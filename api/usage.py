@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -14,6 +15,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.spending.receipts import note
 from domain.account_facts import UsageVoided
+from domain.budget import Reached
 from domain.charge import Charge
 from domain.errors import PaymentRequired, Refusal, TryAgain
 from domain.money import usd
@@ -30,9 +32,19 @@ class Funding(msgspec.Struct, frozen=True):
     units: int
 
 
+class BudgetWarning(msgspec.Struct, frozen=True):
+    """A budget of the customer's own that is spent; a soft one refuses nothing."""
+
+    budget_id: str
+    limit_micros: int
+    spent_micros: int
+    hard: bool
+
+
 class Charged(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an act cost, who paid, and what is left. Costs are null (and `rated` is there, null)
-    while the act has no price."""
+    while the act has no price. `budget_warnings` is there while a budget of such calls is
+    spent."""
 
     usage_id: str
     metered: bool
@@ -46,6 +58,7 @@ class Charged(msgspec.Struct, frozen=True, omit_defaults=True):
     overdrawn: bool
     late: bool
     rated: msgspec.UnsetType | None = msgspec.UNSET
+    budget_warnings: list[BudgetWarning] = []
 
 
 class NotMetered(msgspec.Struct, frozen=True):
@@ -187,7 +200,13 @@ def charged_of(done: Charge) -> Charged | NotMetered:
         done.balance_after < 0,
         done.late,
         msgspec.UNSET if rated else None,
+        warnings_of(done.budgets),
     )
+
+
+def warnings_of(budgets: Iterable[Reached]) -> list[BudgetWarning]:
+    """Budgets that are spent, as an answer says it."""
+    return [BudgetWarning(one.budget_id, one.limit, one.spent, one.hard) for one in budgets]
 
 
 @router.post(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from domain.budget import spend, unspend
+from domain.budget import Reached, spend, unspend
 from domain.facts import Fact
 from domain.identity import version_of
 from domain.price_book import Rated, StoredPrice, priced
@@ -120,6 +120,7 @@ class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
     rates_usage_id: str | None = None  # set when an unrated record is paid for later
     ticket_ref: str | None = None
     note: str | None = None
+    budgets: tuple[Reached, ...] = ()  # that were spent after it
 
     def unique_cause(self) -> str:
         return self.cause or f"usage:{self.usage.event_id}" if self.usage else self.cause
@@ -176,6 +177,7 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
     units: int = 0
     late: bool = False
     cycle_id: str | None = None
+    budgets: tuple[Reached, ...] = ()
 
     @property
     def rated(self) -> Rated | None:

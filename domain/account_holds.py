@@ -14,6 +14,7 @@ from domain.allowance_facts import (
     CompileOverflowEnabled,
 )
 from domain.ask import Ask
+from domain.bucket import DAYS
 from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned, On, window_of
 from domain.catalogue import Catalogue, Meter
 from domain.errors import (
@@ -24,8 +25,10 @@ from domain.errors import (
     UnknownMeter,
 )
 from domain.facts import Context
-from domain.funding import admit, check_fallback
+from domain.funding import admit, check_fallback, share
 from domain.hold_facts import (
+    ONLY,
+    BillingSource,
     Hold,
     HoldExpired,
     HoldExtended,
@@ -35,17 +38,9 @@ from domain.hold_facts import (
     Release,
     Route,
 )
-from domain.money import round_half_even
 from domain.price_book import PriceBook, exact_cost
 from domain.usage import Tokens
 
-BillingSource = Literal["oauth", "compile", "credits"]
-ONLY: dict[str | None, tuple[str, ...] | None] = {
-    None: None,
-    "oauth": ("oauth",),
-    "compile": ("allowance",),
-    "credits": ("wallet", "wallet_if_overflow"),
-}
 HOLDS_MAX = 1_000
 """Holds of one account that may stand at once; more are leaks, not traffic."""
 
@@ -68,7 +63,8 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         """Let a call run, and set aside what it is expected to cost: records a `HoldPlaced`.
 
         ``estimate`` holds the input and the largest output in tokens. The hold is never more
-        than what is there: `min(estimate, available)`.
+        than what is there: `min(estimate, available)`. A ``source`` that is asked for is the
+        only one that may pay, now and when the hold is settled.
 
         :raises PaymentRequired: no source admits the call; nothing is recorded.
         :raises OAuthRejected: the user's own account was revoked and falling back is off.
@@ -78,7 +74,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise UnknownMeter(("meter",), f"the catalogue has no meter {meter_name}")
         if self.policy is None:
             raise NotFound("workspace", self.workspace_id)
-        self.tidy(self.policy, catalogue, context)
+        self.tidy(self.policy, context)
         now = self.moment(context)
         policy, only = self.policy, ONLY[source]
         ask = Ask(self, meter_name, meter, policy, catalogue, now, now, labels, only=only)
@@ -89,9 +85,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         route, wanted, held_units = _set_aside(ask, estimate, book)
         amount = min(wanted, max(ask.available, 0))
         price = ask.overage_price()
-        beyond = 0
-        if price is not None and route != "oauth":
-            beyond = (meter.units(estimate.input, estimate.output) - held_units) * price
+        beyond = meter.units(estimate.input, estimate.output) - held_units
         self.record(
             HoldPlaced(
                 **self.stamp(context, f"hold:{hold_id}"),
@@ -105,10 +99,11 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                 policy_version=policy.policy_version,
                 bucket=meter.bucket,
                 overage_on=price is not None,
-                overage=beyond,
+                overage=beyond * price if price is not None and route != "oauth" else 0,
                 short=wanted - amount,
                 unit_price=price,
                 request=labels,
+                source=source,
             )
         )
         if self.auto_topup is not None:  # credits may have expired just now
@@ -152,7 +147,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
 
     # What time does by itself, noticed by the first decision afterwards.
 
-    def tidy(self, policy: SpendPolicySet, catalogue: Catalogue, context: Context) -> None:
+    def tidy(self, policy: SpendPolicySet, context: Context) -> None:
         """Expire grants and holds whose time is over, and open the next window of days."""
         now = self.moment(context)
         if self.wallet.next_expiry is not None and self.wallet.next_expiry <= now:
@@ -160,8 +155,8 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         if self.next_hold_expiry is not None and self.next_hold_expiry <= now:
             self.expire_holds(context)
         for name, bucket in self.buckets.items():
-            if bucket.since is not None and bucket.reset.startswith("days:"):
-                self._renew(name, policy, catalogue, context)
+            if bucket.reset.startswith(DAYS):
+                self._renew(name, policy, context)
 
     def expire_holds(self, context: Context) -> None:
         """End the holds that nobody settled in time."""
@@ -176,17 +171,11 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                     )
                 )
 
-    def _renew(
-        self, name: str, policy: SpendPolicySet, catalogue: Catalogue, context: Context
-    ) -> None:
+    def _renew(self, name: str, policy: SpendPolicySet, context: Context) -> None:
         bucket = self.buckets[name]
-        assert bucket.since is not None
-        window = timedelta(days=int(bucket.reset.removeprefix("days:")))
-        now = self.moment(context)
-        if now < bucket.since + window:
+        since = bucket.start_at(self.moment(context))
+        if since is None or since == bucket.since:
             return
-        # Windows roll from the first grant on, whether anybody looked at them or not.
-        since = bucket.since + (now - bucket.since) // window * window
         self.record(
             AllowanceGranted(
                 **self.stamp(context, f"allowance:{name}:{since.isoformat()}"),
@@ -283,7 +272,7 @@ def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int,
     if ask.oauth() == "active":
         return "oauth", 0, 0
     check_fallback(ask)
-    source = admit(ask, units, total)
+    source = admit(ask, units, exact)
     if source == "overage":
         return "overage", 0, 0
     if source == "wallet":
@@ -291,7 +280,7 @@ def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int,
     held = min(units, ask.remaining())
     rest = units - held
     if rest and ask.wallet_allowed and ask.available > 0:
-        return "allowance", round_half_even(exact[0] * rest, exact[1] * units), held
+        return "allowance", share(exact, rest, units), held
     return "allowance", 0, held
 
 

@@ -29,6 +29,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     freezes: tuple[tuple[FreezeReason, str], ...] = ()
     policy: SpendPolicySet | None = None
     buckets: dict[str, Bucket] = {}
+    other_windows: dict[str, tuple[Bucket, ...]] = {}  # of other terms, one of each at most
     overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
     overage_shares: dict[str, Share] = {}  # the same by bot and price, for its statement
     reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
@@ -114,6 +115,12 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             stripe_id,
         )
 
+    def window(self, name: str, reset: str) -> Bucket | None:
+        """A bucket's units under these terms: those that run, or were set aside."""
+        running = self.buckets.get(name)
+        windows = (*((running,) if running is not None else ()), *self.other_windows.get(name, ()))
+        return next((window for window in windows if window.reset == reset), None)
+
     def overage_price_at(self, bucket: str, moment: datetime) -> int | None:
         """µ of a unit beyond the plan at an instant not long ago; None if overage was off."""
         agreed: dict[str, int] = {}
@@ -160,15 +167,37 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         bucket = self.buckets.get(draw.bucket or "")
         if draw.source != "allowance" or bucket is None:
             return
-        if draw.cycle_id is None and version < bucket.opened:
+        if draw.cycle_id is None and not bucket.counts(version):
             place = (draw.bucket, cycle_id)
             waits = self.waits_for(cycle_id)
-            if not any(
+            waiting = waits.buckets.get(draw.bucket or "") if waits is not None else None
+            closed = any(
                 (c.bucket, c.cycle_id) == place and c.opened < version for c in self.closed
-            ) and (waits is None or draw.bucket not in waits.buckets):
-                return  # a window that is over; nothing can be taken from it any more
+            )
+            if not closed and (waiting is None or not waiting.counts(version)):
+                self._give_aside(draw, version)
+                return
             draw = replace(draw, cycle_id=cycle_id)
         self._use(draw, -draw.units)
+
+    def open_window(self, name: str, new: Bucket, at: datetime) -> None:
+        """Units are granted ``at`` a moment: into the window that runs, one that was set aside
+        and comes back, or a new one. What runs under other terms is set aside."""
+        before = self.buckets.get(name)
+        aside = {window.reset: window for window in self.other_windows.get(name, ())}
+        back = aside.pop(new.reset, None)
+        known = before if before is not None and before.cycle_id == new.cycle_id else None
+        if known is None and back is not None and back.cycle_id == new.cycle_id:
+            known = replace(back, gaps=(*back.gaps, (back.left or new.opened, new.opened)))
+        since = new.since or (at if known is None else known.since)
+        new = replace(new, since=since, held=before.held if before is not None else 0)
+        if known is not None:
+            new = replace(new, used=known.used, opened=known.opened, gaps=known.gaps)
+        if before is not None and before.reset != new.reset and (before.granted or before.used):
+            left = self.version + 1
+            aside[before.reset] = replace(before, held=0, left=left)
+        self.buckets = {**self.buckets, name: new}
+        self.other_windows = {**self.other_windows, name: tuple(aside.values())}
 
     def note_reversed(self, payment: str, amount: int) -> None:
         """Remember how much of a payment was taken back."""
@@ -240,6 +269,16 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         name = draw.bucket or ""
         bucket = self.buckets[name]
         self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
+
+    def _give_aside(self, draw: Draw, version: int) -> None:
+        """Give units back to a window that was set aside. Nothing can be taken any more from one
+        that is over."""
+        name = draw.bucket or ""
+        windows = tuple(
+            replace(w, used=max(w.used - draw.units, 0)) if w.counts(version) else w
+            for w in self.other_windows.get(name, ())
+        )
+        self.other_windows = {**self.other_windows, name: windows}
 
     def _accrue(self, draw: Draw, sign: int, bot_id: str | None, late: bool) -> None:
         waits = self.waits_for(draw.cycle_id) if draw.cycle_id else None

@@ -23,18 +23,9 @@ class AllowanceGranted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     since: datetime | None = None  # start of a `days:N` window
 
     def apply(self, account: AccountState) -> None:
-        before = account.buckets.get(self.bucket)
-        same = before is not None and before.cycle_id == self.cycle_id
-        bucket = Bucket(
-            self.units,
-            before.used if before is not None and same else 0,
-            self.cycle_id,
-            self.reset,
-            before.held if before is not None else 0,
-            self.since or (before.since if before is not None and same else self.recorded_at),
-            before.opened if before is not None and same else account.version + 1,
-        )
-        account.buckets = {**account.buckets, self.bucket: bucket}
+        opened = account.version + 1
+        new = Bucket(self.units, 0, self.cycle_id, self.reset, since=self.since, opened=opened)
+        account.open_window(self.bucket, new, self.recorded_at)
 
 
 class CycleEnded(Fact, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,8 +15,10 @@ from domain.errors import (
     AccountFrozen,
     BudgetExhausted,
     CreditsExhausted,
+    EstimateNotCovered,
     InsufficientCredits,
     NoPaymentSource,
+    OverflowNotCovered,
     PaymentRequired,
     QuotaExceeded,
 )
@@ -159,19 +161,30 @@ class Ask(msgspec.Struct, gc=False):
         """The refusal of a frozen account."""
         return self._refusal(AccountFrozen)
 
-    def refusal(self, units: int) -> PaymentRequired:
-        """Why nothing pays, with what would help."""
+    def refusal(self, units: int, needed: int) -> PaymentRequired:
+        """Why nothing pays, with what would help. ``needed``: µ that the wallet would have to
+        have where a meter's estimate must be covered.
+
+        A quota that is too small is what stands in the way only while nothing else may pay for
+        the rest. With overflow on it is money that is missing, and so the answer is
+        `insufficient_credits`, with how much: also where `needs_credits` is false, because that
+        says (spec F30) that nothing at all is available, and here something is.
+        """
         sources = self.waterfall
         if self.only is not None:
             return self._refusal(NoPaymentSource)
-        if self.meter.entry_rule == "covers_estimate" and "allowance" in sources:
-            return self._refusal(
-                QuotaExceeded, tokens_remaining=self.remaining(), tokens_requested=units
-            )
+        whole = self.meter.entry_rule == "covers_estimate"
+        if whole and "allowance" in sources:
+            asked = {"tokens_remaining": self.remaining(), "tokens_requested": units}
+            if not self.wallet_allowed:
+                return self._refusal(QuotaExceeded, **asked)
+            return self._refusal(OverflowNotCovered, needed_micros=needed, **asked)
         if "overage" in sources or sources == ("allowance",):
             return self._refusal(CreditsExhausted)
         if "allowance" in sources or not self.wallet_allowed:
             return self._refusal(NoPaymentSource)
+        if whole:
+            return self._refusal(EstimateNotCovered, needed_micros=needed)
         return self._refusal(InsufficientCredits)
 
     def check_budgets(self, cost: int) -> None:
@@ -192,7 +205,6 @@ class Ask(msgspec.Struct, gc=False):
     def _refusal(self, kind: type[PaymentRequired], **facts: Any) -> PaymentRequired:
         account, policy = self.account, self._running
         bucket = account.buckets.get(self.meter.bucket or "")
-        resets = bucket is not None and bucket.reset == "cycle"
         frozen = account.is_frozen
         return kind(
             plan=account.plan,
@@ -204,7 +216,7 @@ class Ask(msgspec.Struct, gc=False):
             and "active" not in policy.oauth.values()
             and (self.only is None or "oauth" in self.only),
             needs_credits=not frozen and self.wallet_allowed and account.available <= 0,
-            resets_at=policy.period_end if resets else None,
+            resets_at=bucket.resets_at(policy.period_end) if bucket is not None else None,
             overage_available=bool(policy.overage_unit_price) and not policy.overage_enabled,
             stream_version=account.version,
             policy_version=policy.policy_version,

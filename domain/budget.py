@@ -42,6 +42,15 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.spent if window == self.window else 0
 
 
+class Reached(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A budget that spending has come up to, as an answer tells it: µ, in the window that runs."""
+
+    budget_id: str
+    limit: int
+    spent: int
+    hard: bool = False
+
+
 def window_of(budget: Budget, at: datetime, cycle_id: str) -> str:
     """The day or cycle that an instant belongs to."""
     return at.date().isoformat() if budget.per == "day" else cycle_id
@@ -69,6 +78,27 @@ def spend(
             spent = budget.spent_in(window) + cost
             after[id] = msgspec.structs.replace(budget, window=window, spent=spent)
     return after
+
+
+def reached(
+    budgets: Iterable[Budget], labels: Usage | Labels, at: datetime, cycle_id: str
+) -> tuple[Reached, ...]:
+    """The budgets of such a call that are spent: a soft one refuses nothing, so the answer of
+    every call says so."""
+    return tuple(
+        Reached(budget.budget_id, budget.limit, spent, budget.hard)
+        for budget in budgets
+        if budget.covers(labels)
+        and (spent := budget.spent_in(window_of(budget, at, cycle_id))) >= budget.limit
+    )
+
+
+def reached_by(
+    account: AccountState, usage: Usage, draws: Iterable[Draw], at: datetime
+) -> tuple[Reached, ...]:
+    """The same after an act that is about to be recorded."""
+    after = spend(account.budgets, usage, draws, at, account)
+    return reached(after.values(), usage, at, account.policy.cycle_id if account.policy else "")
 
 
 def unspend(

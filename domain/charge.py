@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from domain.account_facts import Debited, Draw, UsageRecorded
+from domain.budget import Reached
 from domain.facts import Recorded
 from domain.identity import usage_id
 from domain.price_book import Rated
@@ -22,6 +23,7 @@ class Charge(NamedTuple):
     late: bool
     position: int
     replayed: bool
+    budgets: tuple[Reached, ...] = ()  # of the customer's own that are spent
 
     @property
     def metered(self) -> bool:
@@ -42,6 +44,7 @@ def charge_of(recorded: Recorded, balance_after: int, position: int, replayed: b
         fact.late,
         position,
         replayed,
+        fact.budgets,
     )
 
 

@@ -13,6 +13,7 @@ from domain.commands import Command, Done
 from domain.credit_account import CreditAccount
 from domain.errors import AlreadyVoided, NotFound, UsageConflict
 from domain.facts import Context, Recorded
+from domain.hold_facts import HoldPlaced
 from domain.identity import parse_usage_id
 from domain.places import PRICES, RATING, account_stream
 from domain.price_book import PriceBook
@@ -31,7 +32,7 @@ class Charging(Spending):
         :raises PaymentRequired: nothing pays for it; nothing was recorded.
         :raises UsageConflict: the ``event_id`` was used for another act.
         """
-        command = _charge_command(workspace_id, usage, context)
+        command = await self._command(workspace_id, usage, context)
         try:
             done = await self.book.submit(command)
         except CycleIsOver:
@@ -44,7 +45,7 @@ class Charging(Spending):
     ) -> list[Charge | BaseException]:
         """Charge many acts of one workspace in order, each exactly once and for itself:
         a refusal stands at its act's place and stops none of the others."""
-        commands = [_charge_command(workspace_id, usage, context) for usage in usages]
+        commands = [await self._command(workspace_id, usage, context) for usage in usages]
         ends = await self.book.submit_all(commands)
         if any(isinstance(end, CycleIsOver) for end in ends):
             await self.roll_over(workspace_id, context)
@@ -59,6 +60,17 @@ class Charging(Spending):
             except UsageConflict as conflict:
                 charges.append(conflict)
         return charges
+
+    async def _command(self, workspace_id: str, usage: Usage, context: Context) -> Command:
+        """An act as a command. One that is a fact, whatever became of its hold, says who was to
+        pay for the call: that is looked up."""
+        placed = None
+        if usage.mode == "record" and usage.hold_id is not None:
+            account = account_stream(workspace_id)
+            found = await self.book.find_cause(account.id, f"hold:{usage.hold_id}")
+            if found is not None and isinstance(found[0].fact, HoldPlaced):
+                placed = found[0].fact
+        return _charge_command(workspace_id, usage, context, placed)
 
     async def _charged_before(self, done: Done, usage: Usage) -> Charge:
         """The answer of a retry, which may need to be looked up."""
@@ -164,12 +176,14 @@ def _act_of(done: Done) -> Recorded | None:
     return None
 
 
-def _charge_command(workspace_id: str, usage: Usage, context: Context) -> Command:
+def _charge_command(
+    workspace_id: str, usage: Usage, context: Context, placed: HoldPlaced | None
+) -> Command:
     def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
         if not account.version:
             raise NotFound("workspace", workspace_id)
         rolled(account, context)
-        account.charge(usage, plans.current, prices, context)
+        account.charge(usage, plans.current, prices, context, placed)
         return account.wallet.balance
 
     account = account_stream(workspace_id)

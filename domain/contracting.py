@@ -141,8 +141,8 @@ class Contracting:
         return await self.change_contract(workspace_id, context, decide)
 
     async def set_plan(self, workspace_id: str, plan_id: str, context: Context) -> Done:
-        """Put another plan in force now, for administrators; the cycle goes on, what was used
-        stays used. Answers whether anything changed.
+        """Put another plan in force now, for administrators; the cycle goes on, and what was used
+        of it stays used. Answers whether anything changed.
 
         :raises InvalidInput: there is no such plan for this workspace.
         :raises AlreadySubscribed: a card pays for the plan in force; it has to be asked.

@@ -36,7 +36,7 @@ from domain.allowance_facts import (
 )
 from domain.ask import Ask
 from domain.bill import Bill, bill_of
-from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned
+from domain.budget import BudgetRemoved, BudgetSet, BudgetWarned, reached_by
 from domain.catalogue import Catalogue
 from domain.errors import (
     AlreadyVoided,
@@ -49,7 +49,7 @@ from domain.errors import (
 )
 from domain.facts import Context, Fact
 from domain.funding import Funding, check_fallback, fund
-from domain.hold_facts import Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
+from domain.hold_facts import ONLY, Hold, HoldExpired, HoldExtended, HoldPlaced, HoldReleased
 from domain.identity import version_of
 from domain.money import round_half_even
 from domain.price_book import PriceBook, PriceBookVersion, exact_cost
@@ -105,11 +105,20 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         AutoTopUpResumed,
     )
 
-    def charge(self, usage: Usage, catalogue: Catalogue, book: PriceBook, context: Context) -> None:
+    def charge(
+        self,
+        usage: Usage,
+        catalogue: Catalogue,
+        book: PriceBook,
+        context: Context,
+        placed: HoldPlaced | None = None,
+    ) -> None:
         """Record a metered act and take its price from the sources that may pay.
 
         Records one `Debited` or one `UsageRecorded` with cause `usage:{event_id}`; an action
         that the meter does not count records nothing. An act with a ``hold_id`` settles it.
+        ``placed`` is the same hold as it was placed: a fact of a call whose hold is over is paid
+        by whom its authorisation named, with nothing set aside any more.
 
         :raises PaymentRequired: a strict act that no source admits; nothing is recorded.
         :raises UnknownModel: a strict act of a model without a price.
@@ -131,15 +140,14 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         else:
             _check_when(occurred, now, catalogue)
         strict = usage.mode == "strict"
-        self.tidy(policy, catalogue, context)
+        self.tidy(policy, context)
         waits = self.waits_at(occurred) if self.waiting else None
         counts = waits is not None and meter.bucket in waits.buckets
         policy = waits.policy if waits is not None and counts else self.policy or policy
-        hold = self._hold_of(usage, strict)
-        ask = Ask(
-            self, usage.meter, meter, policy, catalogue, now, occurred, usage, strict, hold,
-            waits=waits,
-        )  # fmt: skip
+        hold = self._hold_of(usage, strict, placed)
+        only = ONLY[hold.source] if hold is not None else None
+        acts = (self, usage.meter, meter, policy, catalogue, now, occurred, usage)
+        ask = Ask(*acts, strict, hold, only, waits)
         if strict and self.freezes and hold is None:
             raise ask.frozen()
         if strict and hold is None and usage.route != "oauth" and not self.api_fallback:
@@ -158,6 +166,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         self, ask: Ask, usage: Usage, bill: Bill, units: int, funding: Funding, context: Context
     ) -> None:
         cycle_id = ask.policy.cycle_id if units else None
+        budgets = reached_by(self, usage, funding.all, ask.now) if self.budgets else ()
         if funding.amount:
             fact: Fact = Debited(
                 recorded_at=ask.now,
@@ -174,6 +183,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 units=units,
                 late=ask.late,
                 cycle_id=cycle_id,
+                budgets=budgets,
             )
         else:
             fact = UsageRecorded(
@@ -187,15 +197,18 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 units=units,
                 late=ask.late,
                 cycle_id=cycle_id,
+                budgets=budgets,
             )
         self.record(fact)
 
-    def _hold_of(self, usage: Usage, strict: bool) -> Hold | None:
+    def _hold_of(self, usage: Usage, strict: bool, placed: HoldPlaced | None) -> Hold | None:
         if usage.hold_id is None:
             return None
         hold = self.holds.get(usage.hold_id)
         if hold is None and strict:
             raise HoldClosed(f"{usage.hold_id} was settled, released or has expired")
+        if hold is None and placed is not None:
+            hold = placed.promise
         if hold is not None and hold.meter != usage.meter:
             raise InvalidInput(("meter",), f"the hold is for the meter {hold.meter}")
         return hold

@@ -5,8 +5,8 @@ Refusal
 │                  OccurredAtOutOfRange, BackdatedPriceBook, InvalidCatalogue
 ├── NotFound
 ├── Forbidden ─ PaymentRefNotAllowed, OverageNotAvailable, OAuthNotAvailable
-├── PaymentRequired ─ AccountFrozen, InsufficientCredits, CreditsExhausted,
-│                     QuotaExceeded, NoPaymentSource, BudgetExhausted
+├── PaymentRequired ─ AccountFrozen, InsufficientCredits, CreditsExhausted, EstimateNotCovered,
+│                     OverflowNotCovered, QuotaExceeded, NoPaymentSource, BudgetExhausted
 ├── Conflict ─ UsageConflict, PaymentRefConflict, AlreadyVoided, HoldClosed,
 │                  NotReversible
 └── TryAgain ─ Busy, Unavailable, ConcurrencyConflict, OutcomeUnknown, StripeUnavailable,
@@ -180,6 +180,30 @@ class InsufficientCredits(PaymentRequired):
 
     def __str__(self) -> str:
         return "The credit balance is exhausted."
+
+
+@dataclass(eq=False, kw_only=True)
+class EstimateNotCovered(InsufficientCredits):
+    """The meter wants the whole estimate covered, and the wallet has less. ``needed_micros``: µ
+    that it would have to have."""
+
+    needed_micros: int = 0
+
+    def __str__(self) -> str:
+        had = max(self.available, 0)
+        return f"The call may cost {self.needed_micros} µ of the balance; {had} µ are available."
+
+
+@dataclass(eq=False, kw_only=True)
+class OverflowNotCovered(EstimateNotCovered):
+    """Overflow is on, but the wallet has less than what the quota leaves over would cost."""
+
+    tokens_remaining: int = 0
+    tokens_requested: int = 0
+
+    def __str__(self) -> str:
+        tokens = f"The quota has {self.tokens_remaining} of {self.tokens_requested} tokens. "
+        return tokens + super().__str__()
 
 
 class CreditsExhausted(PaymentRequired):

@@ -18,6 +18,11 @@ class Funding(NamedTuple):
     draws: tuple[Draw, ...] = ()
 
     @property
+    def all(self) -> tuple[Draw, ...]:
+        """Every source's part, the wallet's last."""
+        return (*self.draws, Draw(source="wallet", amount=self.amount, grants=self.grants))
+
+    @property
     def overflows(self) -> bool:
         """Whether the wallet pays for what an allowance did not cover."""
         return bool(self.draws) and self.draws[0].source == "allowance"
@@ -39,13 +44,19 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int], oauth: bool) 
     if ask.strict and ask.hold is None and not (units and ask.late):
         # What is reported after its cycle was closed has been consumed, and asks for nothing:
         # what its own cycle cannot pay for is absorbed (spec 4, late usage).
-        admit(ask, units, total)
+        admit(ask, units, exact)
     if units:
         return _split(ask, units, exact)
     if ask.wallet_allowed:
         return _wallet_pays(ask, total, ())
     lost = Draw(source="absorbed", amount=total, reason="quota_overrun")
     return Funding(draws=(lost,) if total else ())
+
+
+def share(exact: tuple[int, int], part: int, units: int) -> int:
+    """The price in µ of a part of an act's units, rounded once: the wallet's share of what an
+    allowance did not cover."""
+    return round_half_even(exact[0] * part, exact[1] * units)
 
 
 def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
@@ -67,8 +78,7 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
         elif source.startswith("wallet") and left and ask.wallet_allowed:
             first = ask.waterfall[0] == source and not ask.strict
             if ask.available > 0 or own_money or first:
-                share = round_half_even(exact[0] * left, exact[1] * units)
-                return _wallet_pays(ask, share, tuple(draws))
+                return _wallet_pays(ask, share(exact, left, units), tuple(draws))
         elif source == "overage" and left and (price := ask.overage_price()) is not None:
             waits = ask.counts_in
             draws.append(
@@ -109,10 +119,11 @@ def _from_route(ask: Ask) -> tuple[str, ...]:
 
 def check_fallback(ask: Ask) -> None:
     """Refuse a call past the user's own account that was revoked, where the user wants no other.
+    One that asks for a source has no other to fall back to.
 
     :raises OAuthRejected: falling back is switched off.
     """
-    if not ask.account.api_fallback and ask.oauth() == "revoked":
+    if not ask.account.api_fallback and ask.only is None and ask.oauth() == "revoked":
         raise OAuthRejected(
             ("llm_model",),
             "the connected account no longer takes calls: link it again",
@@ -120,49 +131,67 @@ def check_fallback(ask: Ask) -> None:
         )
 
 
-def admit(ask: Ask, units: int, total: int) -> str:
-    """The entry rule: may a call of this size start now, and on which source first?
+def admit(ask: Ask, units: int, exact: tuple[int, int]) -> str:
+    """The entry rule: may a call of this size start now, and on which source first? ``exact`` is
+    its price in µ before rounding.
 
     :raises PaymentRequired: no source admits it, or a hard budget is in the way.
     """
-    source = _source(ask, units, total)
+    source = _source(ask, units, exact)
     if source is None:
-        raise ask.refusal(units)
+        raise ask.refusal(units, _of_wallet(ask, units, exact))
     if ask.account.budgets:
-        cost = _own_cost(ask, source, units, total)
+        cost = _own_cost(ask, source, units, exact)
         if cost is not None:
             ask.check_budgets(cost)
     return source
 
 
-def _own_cost(ask: Ask, source: str, units: int, total: int) -> int | None:
+def _own_cost(ask: Ask, source: str, units: int, exact: tuple[int, int]) -> int | None:
     """µ that a call takes out of the customer's own pocket; None where all of it is included."""
     if source == "wallet":
-        return total
+        return round_half_even(*exact)
     beyond = units - ask.remaining() if source == "allowance" else units
     if beyond <= 0:
         return None
     price = ask.overage_price()
     if price is not None:
         return beyond * price
-    return round_half_even(total * beyond, units) if ask.wallet_allowed else None
+    # An empty wallet pays for no remainder: that is absorbed, and costs nothing.
+    return share(exact, beyond, units) if ask.wallet_allowed and ask.available > 0 else None
 
 
-def _source(ask: Ask, units: int, total: int) -> str | None:
+def _of_wallet(ask: Ask, units: int, exact: tuple[int, int]) -> int:
+    """µ that the wallet has to have for a call of which every part must be covered: the price of
+    what the allowance before it does not cover, as the settlement will round it."""
+    if not units:
+        return round_half_even(*exact)
+    included = min(ask.remaining(), units) if "allowance" in ask.waterfall else 0
+    return share(exact, units - included, units)
+
+
+def _source(ask: Ask, units: int, exact: tuple[int, int]) -> str | None:
     whole = ask.meter.entry_rule == "covers_estimate"
     for source in ask.waterfall:
         if source == "allowance":
             remaining = ask.remaining()
-            covered = remaining >= units or (ask.wallet_allowed and ask.available > 0)
-            if remaining > 0 and (covered or not whole):
+            if remaining > 0 and (not whole or remaining >= units or _wallet(ask, units, exact)):
                 return source
         elif source.startswith("wallet"):
-            needed = total if whole and not units else 1
-            if ask.wallet_allowed and ask.available >= max(needed, 1):
+            if _wallet(ask, units, exact):
                 return "wallet"
         elif source == "overage" and ask.overage_price() is not None:
             return source
     return None
+
+
+def _wallet(ask: Ask, units: int, exact: tuple[int, int]) -> bool:
+    """Whether the wallet admits its part of a call: with anything available at all, or with all
+    of it where the estimate must be covered. With nothing available it never does."""
+    if not ask.wallet_allowed or ask.available <= 0:
+        return False
+    whole = ask.meter.entry_rule == "covers_estimate"
+    return not whole or ask.available >= _of_wallet(ask, units, exact)
 
 
 def _wallet_pays(ask: Ask, amount: int, draws: tuple[Draw, ...]) -> Funding:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from domain.account_state import AccountState
 
 Route = Literal["oauth", "allowance", "wallet", "overage"]
+BillingSource = Literal["oauth", "compile", "credits"]
+ONLY: dict[BillingSource | None, tuple[str, ...] | None] = {
+    None: None,
+    "oauth": ("oauth",),
+    "compile": ("allowance",),
+    "credits": ("wallet", "wallet_if_overflow"),
+}
+"""The sources that a caller who asks for one leaves of a waterfall; None: all of them."""
 Release = Literal["upstream_failed", "client_cancelled", "voided"]
 
 
@@ -45,6 +53,7 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     overage: int = 0  # µ that it may come to beyond the plan: budgets count it
     short: int = 0  # µ of the wallet that it may need beside, and did not find
     unit_price: int | None = None  # µ of a unit beyond the plan, as agreed to at the start
+    source: BillingSource | None = None  # the one that was asked for: no other pays in the end
 
 
 class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,25 +73,35 @@ class HoldPlaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
     short: int = 0
     unit_price: int | None = None
     request: Labels = Labels()
+    source: BillingSource | None = None
+
+    @property
+    def hold(self) -> Hold:
+        """What stands from here on."""
+        return Hold(
+            self.hold_id,
+            self.meter,
+            self.route,
+            self.amount,
+            self.units,
+            self.bucket,
+            self.expires_at,
+            self.recorded_at,
+            self.overage_on,
+            self.request,
+            self.overage,
+            self.short,
+            self.unit_price,
+            self.source,
+        )
+
+    @property
+    def promise(self) -> Hold:
+        """What is left of a hold that is over: who was to pay, and nothing set aside."""
+        return msgspec.structs.replace(self.hold, amount=0, units=0, overage=0, short=0)
 
     def apply(self, account: AccountState) -> None:
-        account.add_hold(
-            Hold(
-                self.hold_id,
-                self.meter,
-                self.route,
-                self.amount,
-                self.units,
-                self.bucket,
-                self.expires_at,
-                self.recorded_at,
-                self.overage_on,
-                self.request,
-                self.overage,
-                self.short,
-                self.unit_price,
-            )
-        )
+        account.add_hold(self.hold)
 
 
 class HoldExtended(Fact, frozen=True, kw_only=True, omit_defaults=True):

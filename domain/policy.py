@@ -7,7 +7,7 @@ and the permission to spend another. How one cycle becomes the next is in `domai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from domain.account_facts import SpendPolicySet
@@ -17,6 +17,7 @@ from domain.catalogue import Catalogue, Plan, PlanCatalogue
 from domain.credit_account import CreditAccount
 from domain.facts import Context
 from domain.money import round_half_even
+from domain.plan import BucketTerms
 from domain.subscription import OverageDisabled, Subscription
 from domain.workspace import Workspace
 
@@ -76,11 +77,19 @@ def grant_allowances(
     why: Literal["subscription", "cycle", "upgrade"],
     context: Context,
 ) -> None:
-    """Grant the plan's included units; at a new cycle only those that start anew with it."""
-    for bucket, terms in plan_of(subscription, plans).buckets.items():
-        if why == "cycle" and terms.reset != "cycle":
+    """Grant the plan's included units; at a new cycle only what that changes. Of a bucket that
+    the plan does not have, nothing is left."""
+    granted = plan_of(subscription, plans).buckets
+    gone = [name for name, bucket in account.buckets.items() if bucket.granted]
+    nothing = BucketTerms(units=0, reset="never")
+    terms_of = {name: nothing for name in gone if name not in granted} | granted
+    for bucket, terms in terms_of.items():
+        before = account.buckets.get(bucket)
+        stands = before is not None and (before.granted, before.reset) == (terms.units, terms.reset)
+        if why == "cycle" and terms.reset != "cycle" and stands:
             continue
         cause = f"allowance:{bucket}:{subscription.cycle_id}:{account.version + 1}"
+        cycle_id, since = _window(account, bucket, terms.reset, subscription, context)
         units = terms.units
         if why == "upgrade" and plans.current.allowance_on_upgrade == "prorate":
             units = _prorated(account, subscription, bucket, units, context)
@@ -89,9 +98,10 @@ def grant_allowances(
                 **account.stamp(context, cause),
                 bucket=bucket,
                 units=units,
-                cycle_id=_bucket_cycle(account, bucket, terms.reset, subscription),
+                cycle_id=cycle_id,
                 reset=terms.reset,
                 why=why,
+                since=since,
             )
         )
 
@@ -108,14 +118,22 @@ def _prorated(
     return before.granted + round_half_even((units - before.granted) * max(left, 0), whole)
 
 
-def _bucket_cycle(
-    account: CreditAccount, bucket: str, reset: str, subscription: Subscription
-) -> str:
-    """Which period a bucket's use is counted in: what never resets keeps its first one."""
-    before = account.buckets.get(bucket)
-    if before is not None and before.reset == reset and reset != "cycle":
-        return before.cycle_id
-    return subscription.cycle_id
+def _window(
+    account: CreditAccount, name: str, reset: str, subscription: Subscription, context: Context
+) -> tuple[str, datetime | None]:
+    """(id, start where it is not now) of the window that units are counted in. A lifetime has
+    one, and days roll from their first grant on: whoever comes back to a plan finds what is left
+    of the window that runs, whatever was subscribed to in between."""
+    if reset == "cycle":
+        return subscription.cycle_id, None
+    known = account.window(name, reset)
+    new = f"{subscription.subscription_id}:{name}"
+    if reset == "never":
+        return known.cycle_id if known is not None else f"{new}:never", None
+    since = known.start_at(account.moment(context)) if known is not None else None
+    if known is None or since is None:
+        return f"{new}:{account.moment(context).isoformat()}", None
+    return (known.cycle_id, None) if since == known.since else (f"{new}:{since.isoformat()}", since)
 
 
 def put_limits(

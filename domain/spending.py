@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from domain.account_holds import BillingSource
-from domain.budget import On
+from domain.budget import On, Reached, reached
 from domain.catalogue import PlanCatalogue
 from domain.commands import Command, Done
 from domain.contracting import Contracting, contract_streams, known
 from domain.credit_account import CreditAccount
 from domain.errors import OAuthNotAvailable
 from domain.facts import Context
-from domain.hold_facts import Labels, Release
+from domain.hold_facts import BillingSource, Labels, Release
 from domain.places import PLANS, RATING, account_stream
 from domain.policy import plan_of, put_policy
 from domain.price_book import PriceBook
@@ -40,16 +39,16 @@ class Spending(Contracting):
         source: BillingSource | None = None,
         ttl: timedelta = timedelta(minutes=15),
     ) -> Done:
-        """Let a call run; its answer is (account's available µ after the hold). The fact is a
-        `HoldPlaced`; a retry with the same ``hold_id`` finds the first one."""
+        """Let a call run; its answer is `Admitted`. The fact is a `HoldPlaced`; a retry with the
+        same ``hold_id`` finds the first one."""
 
-        def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
+        def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> Admitted:
             known(account, workspace_id)
             rolled(account, context)
             account.authorize(
                 hold_id, meter, estimate, labels, source, ttl, plans.current, prices, context
             )
-            return account.available
+            return admitted_by(account, labels)
 
         command = Command((account_stream(workspace_id),), decide, f"hold:{hold_id}", RATING)
         return await self.in_cycle(workspace_id, context, command)
@@ -207,6 +206,20 @@ class Spending(Contracting):
             change(account)
 
         return await self.book.submit(Command((account_stream(workspace_id),), decide))
+
+
+class Admitted(NamedTuple):
+    """What is left beside a call that was let run: µ, and budgets of such calls that are spent."""
+
+    available: int
+    budgets: tuple[Reached, ...]
+
+
+def admitted_by(account: CreditAccount, labels: Labels) -> Admitted:
+    """How an account stands, for the answer to a call that it let run."""
+    cycle_id = account.policy.cycle_id if account.policy else ""
+    spent = reached(account.budgets.values(), labels, account.recorded_at, cycle_id)
+    return Admitted(account.available, spent)
 
 
 class CycleIsOver(Exception):

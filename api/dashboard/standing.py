@@ -53,5 +53,5 @@ async def standing(call: Call) -> Standing:
     roll_over(account, subscription, workspace, plans, "inline", context)
     if account.policy is None:
         raise NotFound("workspace", call.workspace_id)
-    account.tidy(account.policy, plans.current, context)
+    account.tidy(account.policy, context)
     return Standing(account, subscription, plans, context, workspace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
@@ -18,11 +19,10 @@ from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, upstrea
 from api.gateway.streaming import CompletionStream, Record, replayed
 from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
-from domain.account_holds import BillingSource
 from domain.catalogue import Catalogue
 from domain.charge import Charge
 from domain.errors import InvalidInput, Refusal
-from domain.hold_facts import Labels
+from domain.hold_facts import BillingSource, Labels
 from domain.usage import Count, Label
 
 router = APIRouter(prefix="/v1", tags=["gateway"])
@@ -215,4 +215,9 @@ def refused(request: Request, refusal: Refusal) -> problems.Problem:
 
 
 def _headers(charge: Charge) -> dict[str, str]:
-    return {"X-Daybook-Usage-Id": charge.usage_id} if charge.usage_id else {}
+    """What the provider's shape has no room for: the act's id, and budgets that are spent."""
+    headers = {"X-Daybook-Usage-Id": charge.usage_id} if charge.usage_id else {}
+    if charge.budgets:
+        spent = ", ".join(quote(budget.budget_id) for budget in charge.budgets)
+        headers["X-Daybook-Budget-Warning"] = spent
+    return headers

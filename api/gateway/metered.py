@@ -16,7 +16,6 @@ from adapters.upstream import Upstream, UpstreamError, tokens_of
 from api.call import Call
 from api.refusals import UpstreamFailed
 from api.spending.receipts import note
-from domain.account_holds import BillingSource
 from domain.charge import Charge, charge_of
 from domain.errors import (
     HoldClosed,
@@ -26,7 +25,7 @@ from domain.errors import (
     TryAgain,
     UsageConflict,
 )
-from domain.hold_facts import HoldPlaced, Labels, Release
+from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.identity import NAMESPACE, account_id
 from domain.usage import Tokens, Usage
 

@@ -18,7 +18,7 @@ from domain.ask import Ask
 from domain.credit_account import CreditAccount
 from domain.errors import NotFound
 from domain.facts import Recorded
-from domain.hold_facts import HoldPlaced
+from domain.hold_facts import ONLY, HoldPlaced
 from domain.identity import parse_usage_id
 from domain.places import account_stream
 
@@ -35,8 +35,9 @@ class Paid(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, frozen=True):
     """A decision and what it was taken on: the account right before it. `rule` is the entry
-    rule that decided, `hold` for an act that settles one, `record` for one that may not be
-    refused. Each source had µ, units, µ a unit, or 1 for a link that works."""
+    rule that decided, `billing_source` where one was asked for, `hold` for an act that settles
+    one, `record` for one that may not be refused. Each source had µ, units, µ a unit, or 1 for
+    a link that works."""
 
     decision_id: str
     outcome: str
@@ -111,7 +112,8 @@ async def _of_hold(
     meter, policy = catalogue.meters[fact.meter], account.policy
     assert policy is not None
     at = fact.recorded_at
-    ask = Ask(account, fact.meter, meter, policy, catalogue, at, at, fact.request)
+    only = ONLY[fact.source]
+    ask = Ask(account, fact.meter, meter, policy, catalogue, at, at, fact.request, only=only)
     return Decision(
         id,
         "admitted",
@@ -123,7 +125,7 @@ async def _of_hold(
         fact.policy_version,
         policy.plan_id,
         fact.meter,
-        meter.entry_rule,
+        meter.entry_rule if fact.source is None else "billing_source",
         sources(ask.looked_at()),
         [Paid(fact.route, fact.amount, fact.units)],
         position,
@@ -142,7 +144,9 @@ async def _of_act(
     at = fact.recorded_at
     strict = usage.mode == "strict"
     occurred = usage.occurred_at or at
-    ask = Ask(account, usage.meter, meter, policy, catalogue, at, occurred, usage, strict, hold)
+    only = ONLY[hold.source] if hold is not None else None
+    acts = (account, usage.meter, meter, policy, catalogue, at, occurred, usage)
+    ask = Ask(*acts, strict, hold, only)
     rule = "hold" if hold is not None else meter.entry_rule if strict else "record"
     return Decision(
         id,

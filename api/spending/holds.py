@@ -16,10 +16,11 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.spending.receipts import note
-from domain.account_holds import BillingSource
+from api.usage import BudgetWarning, warnings_of
 from domain.errors import Conflict, HoldClosed, InvalidInput, NotFound, PaymentRequired
-from domain.hold_facts import HoldPlaced, Labels, Release, Route
+from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release, Route
 from domain.identity import NAMESPACE, account_id
+from domain.spending import admitted_by
 from domain.usage import Count, Label, Tokens
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
@@ -36,8 +37,8 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Authorization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A call that wants to run. `billing_source` asks for one source instead of the plan's
-    order; `interviewer_billing_source` is its other name. A `hold_id` of the caller's own (or
-    an Idempotency-Key) makes it safe to send again."""
+    order, and no other pays in the end; `interviewer_billing_source` is its other name. A
+    `hold_id` of the caller's own (or an Idempotency-Key) makes it safe to send again."""
 
     meter: Label
     estimate: Estimate = Estimate()
@@ -78,8 +79,9 @@ class Authorization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Authorized(msgspec.Struct, frozen=True):
-    """A call may run; what it may cost is set aside until `expires_at`, in µ or in units."""
+class Authorized(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call may run; what it may cost is set aside until `expires_at`, in µ or in units.
+    `budget_warnings` is there while a budget of such calls is spent."""
 
     hold_id: str
     route: Route
@@ -87,6 +89,7 @@ class Authorized(msgspec.Struct, frozen=True):
     held_units: int
     available_micros: int
     expires_at: datetime
+    budget_warnings: list[BudgetWarning] = []
 
 
 class Releasing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -167,14 +170,22 @@ async def _authorize(call: Call, asked: Authorization, key: str) -> Answer:
         note(call, refusal)
         raise
     placed = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
-    available = done.answer
+    admitted = done.answer
     if done.replayed:
-        if (placed.meter, placed.estimate, placed.request) != (asked.meter, estimate, asked.labels):
+        before = (placed.meter, placed.estimate, placed.request, placed.source)
+        if before != (asked.meter, estimate, asked.labels, asked.source):
             raise Conflict(f"the hold_id {hold_id} was already used for a different call")
-        available = (await call.house.ledger.account(call.workspace_id)).available
+        account = await call.house.ledger.account(call.workspace_id)
+        admitted = admitted_by(account, asked.labels)
     return Answer(
         Authorized(
-            hold_id, placed.route, placed.amount, placed.units, available, placed.expires_at
+            hold_id,
+            placed.route,
+            placed.amount,
+            placed.units,
+            admitted.available,
+            placed.expires_at,
+            warnings_of(admitted.budgets),
         ),
         done.position,
         200 if done.replayed else 201,

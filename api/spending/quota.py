@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from fastapi import APIRouter
@@ -118,7 +118,7 @@ async def _view(call: Call) -> QuotaView:
         bucket.used,
         bucket.granted,
         bucket.remaining,
-        _resets_at(stands, bucket),
+        bucket.resets_at(stands.subscription.period_end),
         account.overflow,
         [_face(face) for face in faces],
         position,
@@ -134,11 +134,3 @@ def _period(stands: Standing, bucket: Bucket) -> tuple[str | None, datetime | No
     if bucket.reset == "cycle":
         return stands.subscription.cycle_id, None
     return None, bucket.since if bucket.reset.startswith("days:") else None
-
-
-def _resets_at(stands: Standing, bucket: Bucket) -> datetime | None:
-    if bucket.reset == "cycle":
-        return stands.subscription.period_end
-    if bucket.reset.startswith("days:") and bucket.since is not None:
-        return bucket.since + timedelta(days=int(bucket.reset.removeprefix("days:")))
-    return None

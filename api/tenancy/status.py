@@ -155,7 +155,7 @@ def _chat(stands: Standing) -> Chat:
     if "oauth" in ask.waterfall and "active" in account.policy.oauth.values():
         return Chat(False, None)
     try:
-        admit(ask, 1 if terms.bucket else 0, 0)
+        admit(ask, 1 if terms.bucket else 0, (0, 1))
     except PaymentRequired as refusal:
         return Chat(True, refusal.code)
     return Chat(False, None)

@@ -15,14 +15,13 @@ import yaml
 
 import adapters.catalogues
 from domain.account_facts import Credited, Debited, UsageRecorded
-from domain.account_holds import BillingSource
 from domain.budget import On
 from domain.catalogue import Catalogue, read_catalogue
 from domain.charge import Charge
 from domain.commands import Done
 from domain.credit_account import CreditAccount
 from domain.facts import Context, Fact
-from domain.hold_facts import HoldPlaced, Labels, Release
+from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.identity import account_id, usage_id
 from domain.ledger import Ledger
 from domain.plan_changing import Confirmed, Quoted

@@ -16,6 +16,7 @@ from domain.errors import (
     NoPaymentSource,
     OAuthNotAvailable,
     OAuthRejected,
+    OverflowNotCovered,
     PaymentRequired,
     QuotaExceeded,
 )
@@ -257,9 +258,9 @@ def test_overflow_into_an_empty_wallet_asks_for_credits() -> None:
     tenant = connect(used=100_000)
     tenant.overflow(True)
 
-    with pytest.raises(QuotaExceeded) as refused:
+    with pytest.raises(OverflowNotCovered) as asked:
         tenant.act("compile", 15_000)
-    assert refused.value.needs_credits
+    assert asked.value.needs_credits
 
     tenant.credit(USD)
     whole = tenant.act("compile", 15_000)
@@ -314,7 +315,8 @@ def test_written_off_debt_is_absorbed_and_adds_up() -> None:
     tenant.act("compile", 90_000)
     tenant.overflow(True)
 
-    act = tenant.act("compile", 20_000)
+    # More than was estimated: what is estimated has to be covered.
+    act = tenant.settle(tenant.hold("compile", 14_000), 20_000)
 
     assert drawn(act) == {"allowance": (10_000, 0), "absorbed": (0, 1_500), "wallet": (0, 1_000)}
     assert tenant.account.balance == 0
