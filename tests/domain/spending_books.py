@@ -106,6 +106,7 @@ class UnitBook:
     """What every bucket was granted and gave, window by window; and the overage that is due."""
 
     def __init__(self) -> None:
+        self.windows = 0
         self.granted: dict[str, int] = {}
         self.now: dict[str, Window] = {}
         self.resets: dict[str, str] = {}
@@ -114,15 +115,13 @@ class UnitBook:
         self.periods: dict[Window, tuple[datetime, datetime]] = {}
         self.overage: dict[str, tuple[int, int]] = {}
         self.drawn: dict[str, Window] = {}  # which window an act drew its units from
+        self.aside: dict[tuple[str, str], Window] = {}  # by bucket and reset: they may come back
 
     def enter(self, fact: Fact) -> None:
         """Enter one event."""
         match fact:
             case AllowanceGranted():
-                before = self.now.get(fact.bucket)
-                if before is None or before.cycle_id != fact.cycle_id:
-                    number = before.number + 1 if before else 0
-                    self.now[fact.bucket] = Window(fact.bucket, fact.cycle_id, number)
+                self._open(fact)
                 self.granted[fact.bucket] = fact.units
                 self.resets[fact.bucket] = fact.reset
             case AllowanceClosed():
@@ -166,6 +165,17 @@ class UnitBook:
         granted, used = self.open(bucket)
         return granted - used - held
 
+    def _open(self, fact: AllowanceGranted) -> None:
+        before, reset = self.now.get(fact.bucket), self.resets.get(fact.bucket)
+        if before is not None and before.cycle_id == fact.cycle_id:
+            return
+        back = self.aside.pop((fact.bucket, fact.reset), None)
+        if before is not None and reset is not None and reset != fact.reset:
+            self.aside[fact.bucket, reset] = before
+        self.windows += 1
+        new = Window(fact.bucket, fact.cycle_id, self.windows)
+        self.now[fact.bucket] = back if back and back.cycle_id == fact.cycle_id else new
+
     def _draw(self, act: Act, draw: Draw) -> None:
         bucket = draw.bucket or ""
         if draw.source == "overage":
@@ -190,7 +200,7 @@ class UnitBook:
         window = self.drawn[void.usage.event_id]
         if window in self.unused:
             self.unused[window] += draw.units
-        elif window == self.now[bucket]:
+        else:  # also one that another plan's terms have set aside
             self.used[window] -= draw.units
 
     def _accrue(self, bucket: str, units: int, amount: int) -> None:

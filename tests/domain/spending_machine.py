@@ -1,7 +1,9 @@
 """A machine that asks anything of spending, in any order, and checks every act that it leaves:
-L2, L3, L5, L6 and L9 of one act, and that a refusal leaves nothing.
+L2, L3, L5, L6 and L9 of one act, that a source that was asked for is the only one that pays, and
+that a refusal leaves nothing.
 
-What must hold between the acts stands in `test_spending_properties.py`.
+Money and time move by the rules of `money_machine.py`; what must hold between the acts stands in
+`test_spending_properties.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,10 @@ from hypothesis.stateful import (
 )
 
 from domain.account_facts import Debited, UsageRecorded, UsageVoided
-from domain.account_holds import BillingSource
 from domain.credit_account import CreditAccount
 from domain.errors import PaymentRequired, Refusal
-from domain.facts import Recorded
-from domain.hold_facts import HoldExpired, HoldPlaced
+from domain.facts import Fact, Recorded
+from domain.hold_facts import BillingSource, HoldPlaced
 from domain.places import PRICES
 from domain.price_book import PriceBook
 from domain.subscription import (
@@ -44,7 +45,12 @@ PLANS = {
 }
 METERS = {"faces": ["chat", "compile", "interview"], "flarex": ["chat_generation"]}
 UNIT = {"faces": 100, "flarex": 10_000}  # tokens that a size of 1 stands for
-ASKED: list[BillingSource | None] = [None, None, None, "oauth", "compile", "credits"]
+ASKED: list[BillingSource | None] = [None, None, "oauth", "oauth", "compile", "credits"]
+PAYS: dict[BillingSource, set[str]] = {
+    "oauth": {"oauth"},
+    "compile": {"allowance", "absorbed"},
+    "credits": {"wallet", "absorbed"},
+}
 CLOSING = ("cycle", "overage_settled:", "allowance", "policy:")
 JAN31 = datetime(2026, 1, 31, 10, tzinfo=UTC)
 REACHED: Counter[str] = Counter()
@@ -52,7 +58,7 @@ sizes = st.one_of(st.integers(1, 60), st.integers(1, 1_100))
 
 
 class SpendingMachine(RuleBasedStateMachine):
-    """Holds, charges, switches, links, plans, voids, freezes, credits and steps of the clock."""
+    """Holds, charges, switches, links, plans, voids and freezes."""
 
     @initialize(
         data=st.data(),
@@ -168,10 +174,6 @@ class SpendingMachine(RuleBasedStateMachine):
         now = self.account.moment(self.tenant.context)
         assert all(hold.expires_at > now for hold in self.account.holds.values())
 
-    @rule(micros=st.sampled_from([1, 100, 5_000, 1_000_000]))
-    def credit(self, micros: int) -> None:
-        self.attempt(self.tenant.credit, micros)
-
     @precondition(
         lambda self: self.kind == "flarex" or not REACHED["overage_not_available_on_plan"]
     )
@@ -224,21 +226,6 @@ class SpendingMachine(RuleBasedStateMachine):
     def void(self, data: st.DataObject) -> None:
         self.attempt(self.tenant.void, data.draw(st.sampled_from(self.acts())))
 
-    @rule(hours=st.sampled_from([-1, 1, 24, 24 * 9, 24 * 29]))
-    def time_passes(self, hours: int) -> None:
-        self.tenant.later(hours=hours)
-
-    @rule()
-    def to_the_end_of_the_cycle(self) -> None:
-        """To the exact instant, where the next cycle begins."""
-        end = self.tenant.subscription.period_end
-        assert end is not None
-        self.tenant.now = max(end, self.tenant.now)
-
-    @rule()
-    def roll_over(self) -> None:
-        self.attempt(self.tenant.roll_over)
-
     # How the machine asks, and what it makes of the answer.
 
     @property
@@ -283,16 +270,10 @@ class SpendingMachine(RuleBasedStateMachine):
         model = fields.pop("llm_model", None) or "gpt-5.4-mini"
         recorded = self.attempt(self.tenant.act, meter, tokens, model=model, **fields)
         acts = [e.fact for e in recorded if isinstance(e.fact, Debited | UsageRecorded)]
-        standing = hold is not None and hold.placed.hold_id in self.settled_by(recorded)
         for act in acts:
             assert not (frozen and fields.get("mode", "strict") == "strict" and hold is None), "L5"
-            self.check(act, hold if standing else None)
+            self.check(act, hold)
         return acts
-
-    def settled_by(self, recorded: list[Recorded]) -> set[str]:
-        """Holds that these events ended by paying."""
-        expired = {e.fact.hold_id for e in recorded if isinstance(e.fact, HoldExpired)}
-        return self.stood - expired
 
     def check(self, act: Debited | UsageRecorded, hold: Promise | None) -> None:
         """L2, L3, L6 and L9 of one act, against the machine's own books."""
@@ -306,6 +287,10 @@ class SpendingMachine(RuleBasedStateMachine):
             assert (draw.remaining_after or 0) >= 0, "L9"
         REACHED["late"] += act.late
         check_conservation(act)
+        asked = hold.placed.source if hold else None
+        if asked is not None:
+            REACHED[f"only {asked}"] += 1
+            assert set(draws) <= PAYS[asked], "what was asked for pays, or nobody"
         if "oauth" in draws:
             assert set(draws) == {"oauth"}, "L2: nothing is funded twice"
             return
@@ -325,12 +310,15 @@ class SpendingMachine(RuleBasedStateMachine):
 
     def look(self) -> None:
         """Enter what happened since into the machine's books."""
-        self.stood = self.standing(self.seen)
         for recorded in self.tenant.book.events[self.seen :]:
             if recorded.originator_id == ACCOUNT:
-                self.units.enter(recorded.fact)
+                self.enter(recorded.fact)
             REACHED[type(recorded.fact).__name__] += 1
         self.seen = self.tenant.book.position
+
+    def enter(self, fact: Fact) -> None:
+        """Enter one event of the account."""
+        self.units.enter(fact)
 
     def standing(self, until: int | None = None) -> set[str]:
         """Holds that the events left open."""

@@ -173,9 +173,8 @@ class Tenant:
             source=source,
             ttl=timedelta(minutes=minutes),
         )
-        placed = run(asked).facts[-1].fact
-        assert isinstance(placed, HoldPlaced)
-        return placed
+        facts = [recorded.fact for recorded in run(asked).facts]
+        return next(fact for fact in facts if isinstance(fact, HoldPlaced))
 
     def settle(
         self, hold: HoldPlaced, input: int = 0, output: int = 0, **more: Any

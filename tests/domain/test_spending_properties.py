@@ -1,9 +1,10 @@
-"""Whatever is asked of spending, in whatever order, on either catalogue: L0 to L3, L5, L6, L9.
+"""Whatever is asked of spending, in whatever order, on either catalogue: L0 to L7, and L9.
 
 The machine drives the use cases on account and subscription together. It keeps books of its own,
 made from what it asked and from the events, never from the state: when overage was agreed to and
-at which price, what every hold was promised, what every bucket was granted. After every step the
-state is compared with them, with a fold of the events, and with what must hold of each act.
+at which price, what every hold was promised, what every bucket was granted, how far the calls under
+way are uncovered, which automatic charge is in flight. After every step the state is compared with
+them, with a fold of the events, and with what must hold of each act.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from domain.account_facts import Debited
 from domain.credit_account import CreditAccount
 from domain.cycle import boundary
 from domain.facts import project
@@ -26,12 +26,13 @@ from domain.subscription import (
     Subscription,
 )
 from tests.domain.given import chat
-from tests.domain.spending_machine import METERS, REACHED, SpendingMachine
+from tests.domain.money_machine import MoneyMachine
+from tests.domain.spending_machine import METERS, REACHED
 
 ROUNDS_MAX = 12
 
 
-class AnySpending(SpendingMachine):
+class AnySpending(MoneyMachine):
     """With what must hold after every step."""
 
     @invariant()
@@ -43,18 +44,46 @@ class AnySpending(SpendingMachine):
 
     @invariant()
     def l1_all_money_is_somewhere(self) -> None:
-        """What came in = what is available, held, or spent and not given back, or expired."""
+        """What came in = what is available, held, or spent and not given back (voided), or
+        expired, or taken back."""
         moved: Counter[str] = Counter()
         running = 0
         for fact in self.tenant.facts():
             if (move := fact.wallet_move()) is not None:
-                running += move[0] if isinstance(fact, Debited) else fact.amount
+                running += move[0]
                 moved[type(fact).__name__] += fact.amount
                 assert move == (move[0], running)
         spent = moved["Debited"] - moved["UsageVoided"]
         assert moved["Credited"] == (
-            self.account.available + self.account.held + spent + moved["CreditsExpired"]
+            self.account.available
+            + self.account.held
+            + spent
+            + moved["CreditsExpired"]
+            + moved["CreditsReversed"]
         )
+
+    @invariant()
+    def l4_no_more_than_one_call_is_uncovered(self) -> None:
+        """Of all that calls under way may need and of all debt, what the balance does not cover is
+        one call's want, and what came on top without being asked (see `DebtBook`)."""
+        assert self.debt.uncovered <= self.debt.call + self.debt.beyond, "L4"
+        REACHED["uncovered"] += self.debt.uncovered > 0
+        for hold_id, (amount, short) in self.debt.open.items():
+            hold = self.account.holds[hold_id]
+            assert (hold.amount, hold.short) == (amount, short)
+            assert amount >= 0
+            assert short >= 0
+
+    @invariant()
+    def l7_one_automatic_charge_is_in_flight(self) -> None:
+        """`TopUpBook` has refused a second one; here the state agrees, and none is missing."""
+        auto, book = self.account.auto_topup, self.topups
+        assert (auto.in_flight if auto else None) == book.in_flight
+        if auto is None:
+            return
+        assert (auto.enabled, auto.suspended) == (book.enabled, book.suspended)
+        low = book.enabled and book.suspended is None and self.account.balance < auto.threshold
+        assert not low or book.in_flight or book.waits, "nobody has asked the card"
 
     @invariant()
     def all_holds_are_what_is_held(self) -> None:
@@ -126,6 +155,10 @@ ENDS = {
     "no_payment_source", "oauth_rejected", "budget_exhausted", "BudgetWarned",
     "overage_not_available_on_plan", "oauth_not_available_on_plan", "occurred_at_out_of_range",
     "UsageVoided", "CycleClosed", "AllowanceClosed", "OverageSettled", "PlanChanged",
+    "only oauth", "only compile", "only credits", "uncovered", "CreditsExpired", "CreditsReversed",
+    "AutoTopUpConfigured", "AutoTopUpTriggered", "AutoTopUpResolved", "AutoTopUpResumed",
+    "suspended: declines", "suspended: authentication_required", "suspended: cap",
+    "suspended: frozen", "suspended: no_card",
 }  # fmt: skip
 
 
