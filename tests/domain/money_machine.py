@@ -124,13 +124,16 @@ class MoneyMachine(SpendingMachine):
         self.attempt(lambda: run(self.tenant.book.submit(command)))
 
     @precondition(lambda self: not self.topups.enabled)
-    @rule(charges=st.sampled_from([None, 1]), paid=st.booleans())
-    def pay_by_card(self, charges: int | None, paid: bool) -> None:
-        """A card, and an order that one charge does not fulfil; perhaps it is paid at once."""
+    @rule(
+        charges=st.sampled_from([None, 1]),
+        end=st.sampled_from([None, "succeeded", "requires_action"]),
+    )
+    def pay_by_card(self, charges: int | None, end: IntentStatus | None) -> None:
+        """A card, and an order that one charge does not fulfil; perhaps it ends at once."""
         self.card(True)
         self.order_topups(50_000, CENT, charges, True)
-        if paid and self.topups.in_flight is not None:
-            self.hear(self.topups.in_flight, "succeeded")
+        if end is not None and self.topups.in_flight is not None:
+            self.hear(self.topups.in_flight, end)
 
     @precondition(lambda self: self.topups.in_flight)
     @rule(times=st.integers(2, 4))
