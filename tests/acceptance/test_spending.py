@@ -98,7 +98,7 @@ def test_a_frozen_account_pays_for_nothing_and_can_still_pay(faces0: Served) -> 
     done(use(faces0, workspace, "chat", 10, hold_id=hold["hold_id"], llm_model="claude-sonnet-4-6"))
     assert faces0.balance(workspace) == 100_000_000 - 30
 
-    assert faces0.get("/v1/billing/balance", workspace)["is_frozen"] is True
+    assert faces0.get("/v1/billing/balance", workspace, consistency="strong")["is_frozen"] is True
     paid = faces0.post("/v1/billing/topup", {"amount_usd": 5, "payment_ref": "w1"}, workspace)
     assert (paid.status_code, paid.json()["frozen"]) == (200, True)
     assert faces0.balance(workspace) == 105_000_000 - 30
