@@ -8,7 +8,7 @@ committed. All three satisfy the protocols of the `eventsourcing` library.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -150,6 +150,15 @@ class Aggregate(msgspec.Struct, omit_defaults=True, gc=False):
         for name in ("id", "version", "pending"):
             values.pop(name, None)
         return values
+
+
+def together(aggregates: Sequence[Aggregate]) -> list[Recorded]:
+    """One list for what all of them decide from here on, in the order in which it is decided:
+    so it is stored, and whoever reads the log sees a cycle closed before the next one opens."""
+    decided: list[Recorded] = []
+    for aggregate in aggregates:
+        aggregate.pending = decided
+    return decided
 
 
 def project(aggregate: Aggregate | None, events: Iterable[Recorded]) -> Aggregate | None:

@@ -13,7 +13,7 @@ from adapters.postgres import arrays
 from domain.codec import encode_fact, topic_of
 from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput
-from domain.facts import Aggregate, Recorded
+from domain.facts import Aggregate, Recorded, together
 
 Row = tuple[UUID, int, str, bytes, str, int | None, int | None]
 """stream, version, topic, state, cause, amount, balance_after"""
@@ -166,11 +166,9 @@ class Batch:
             self._read = [state.get(s.id.int) or base(s.id.int) for s in command.reads]
             self._reads = command.reads
         item.refusal = None
+        facts = together(own)
         try:
             item.decided = command.decide(*own, *self._read)
-            facts = own[0].collect_events()
-            for aggregate in own[1:]:
-                facts += aggregate.collect_events()
             item.rows = tuple([row_of(recorded) for recorded in facts])
             item.facts = tuple(facts)
         except Exception as error:
@@ -180,6 +178,9 @@ class Batch:
             for aggregate, version in zip(own, before, strict=True):
                 if aggregate.version != version:
                     self._restore(aggregate, base)
+        finally:
+            for aggregate in own:
+                aggregate.pending = []
         self.waiting.append(item)
 
     def _restore(self, touched: Aggregate, base: Callable[[Key], Aggregate]) -> None:

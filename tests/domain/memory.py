@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.commands import Command, Done, Stream
 from domain.credit_account import CreditAccount
-from domain.facts import Aggregate, Recorded, project
+from domain.facts import Aggregate, Recorded, project, together
 
 T = TypeVar("T")
 
@@ -46,8 +46,10 @@ class MemoryBook:
         if first is not None:
             return Done(None, (first,), self.events.index(first) + 1, True)
         moved = [self._copy(stream) for stream in command.streams]
+        facts = together(moved)
         answer = command.decide(*moved, *(self._copy(stream) for stream in command.reads))
-        facts = [event for aggregate in moved for event in aggregate.collect_events()]
+        for aggregate in moved:
+            aggregate.pending = []
         named = [(event.originator_id, event.fact.unique_cause()) for event in facts]
         twice = [cause for cause in named if cause in self.causes or named.count(cause) > 1]
         assert not twice, f"the unique index on causes would refuse {twice}, for ever"

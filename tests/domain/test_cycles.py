@@ -215,3 +215,17 @@ def test_twenty_years_of_silence_are_caught_up_in_one_save() -> None:
     assert roll_over(account, subscription, workspace, plans, "timer", tenant.context) == 240
     assert subscription.period_start == boundary(NOW, 240)
     assert len([e for e in account.collect_events() if isinstance(e.fact, SpendPolicySet)]) == 240
+
+
+@pytest.mark.scenario("S77")
+def test_the_log_tells_of_a_close_in_the_order_in_which_it_happens() -> None:
+    tenant = starter(1_000, overage=True)
+    tenant.generate(14)
+    tenant.to(JULY)
+    tenant.roll_over()
+
+    kinds = [type(f).__name__ for f in tenant.facts()[-6:]]
+    assert kinds == [
+        "CycleClosed", "OverageSettled", "AllowanceClosed",
+        "CycleOpened", "SpendPolicySet", "AllowanceGranted",
+    ]  # fmt: skip
