@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter
-from api.dashboard.standing import standing
 from api.freshness import CONSISTENCY
 from api.openapi import documented, query
 from api.reading import instant_of
 from api.reads import newest_position, reading
-from domain.credit_account import CreditAccount
+from api.standing import Standing, standing
 from domain.errors import InvalidInput
 from domain.money import usd
 from projections import balances
@@ -117,7 +116,7 @@ async def balance(request: Request) -> Response:
     stands = await standing(call)
     return answer(
         _view(
-            stands.account,
+            stands,
             row.balance,
             row.is_frozen,
             [reason.partition(":")[0] for reason in row.freeze_reasons],
@@ -133,7 +132,7 @@ async def _strong(call: Call) -> BalanceView:
     account = await call.house.ledger.account(call.workspace_id)
     stands = await standing(call)
     view = _view(
-        stands.account,
+        stands,
         account.balance,
         account.is_frozen,
         [reason for reason, _ in account.freezes],
@@ -156,7 +155,7 @@ async def _strong(call: Call) -> BalanceView:
 
 
 def _view(
-    account: CreditAccount,
+    stands: Standing,
     amount: int,
     is_frozen: bool,
     reasons: list[str],
@@ -165,17 +164,20 @@ def _view(
     *,
     has_card: bool,
 ) -> BalanceView:
-    """``amount`` is what the events say; ``account`` also knows what time did since: holds and
-    grants that expired, a cycle that ended."""
+    """``amount`` is what the events say up to ``position``; how the workspace stands also knows
+    what time did since: holds and grants that expired, a cycle that ended."""
+    account = stands.account
     end = account.policy.period_end if account.policy else None
+    # What was recorded after ``position`` is in neither figure, so that they fit together.
+    available = account.available - stands.recorded + amount
     return BalanceView(
         account.workspace_id,
         account.currency,
         usd(amount),
         amount,
         account.held,
-        account.available,
-        usd(account.available),
+        available,
+        usd(available),
         is_frozen,
         is_frozen,
         list(dict.fromkeys(reasons)),

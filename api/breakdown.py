@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter
-from api.dashboard.standing import Standing, standing
 from api.openapi import documented, query
 from api.reads import reading
+from api.standing import Standing, standing
 from domain.errors import NotFound
 from domain.subscription import CycleClosed
 from projections import breakdown

@@ -65,6 +65,7 @@ class Answer(NamedTuple):
     position: int | None = None
     status: int = 200
     headers: dict[str, str] = {}  # of the first answer only
+    provisional: bool = False  # some of it was not decided: the same request asks again
 
 
 class Kept(NamedTuple):
@@ -180,7 +181,7 @@ async def _carry_out(call: Call, act: Callable[[str], Awaitable[Answer]], key: s
         made = problems.problem(refusal, call.request.url.path)
         return Kept(made.status, made.body, None, made.headers, refusal.provisional)
     # 202: what was asked for is under way, and the same request asks how far it is.
-    pending = done.status == HTTPStatus.ACCEPTED
+    pending = done.provisional or done.status == HTTPStatus.ACCEPTED
     return Kept(done.status, encode(done.content), done.position, done.headers, pending)
 
 

@@ -111,7 +111,10 @@ async def _charge_items(call: Call, items: list[msgspec.Raw]) -> Answer:
             raise end
     done = [result for result in results if result is not None]
     refused = sum(result.status >= 400 for result in done)
-    return Answer(BatchResult(done, len(done) - refused, refused), position or None)
+    undecided = any(result.status >= 500 for result in done)
+    return Answer(
+        BatchResult(done, len(done) - refused, refused), position or None, provisional=undecided
+    )
 
 
 def _item(item: msgspec.Raw) -> Usage:

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
+from api.standing import standing
 from domain.bucket import Bucket
 from domain.money import usd
 

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
 from api.contract.subscription import ScheduledChange, scheduled_change
-from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
+from api.standing import standing
 from domain.plan_changing import Confirmed, Quoted
 from domain.subscription_facts import Direction
 from domain.usage import Label

@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from api.call import answer, enter
 from api.contract.plan_view import PlanComparisonView, PlanView, offer_view, plan_view
-from api.dashboard.standing import standing
 from api.freshness import PATIENCE_S, least_position
 from api.house import House
 from api.openapi import documented, path_parameter
 from api.refusals import ProjectionLagging
+from api.standing import standing
 from domain.errors import NotFound
 from projections import plans, positions
 from projections.plan_comparison import PlanRow

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.reads import newest_position, reading
+from api.standing import standing
 from domain.subscription import Subscription
 from domain.usage import Label
 from projections import quota

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from api.amounts import micros
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import Standing, standing
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
+from api.standing import Standing, standing
 from domain.budget import Budget, On, left, window_of
 from domain.errors import InvalidInput, NotFound
 from domain.money import usd

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import Standing, standing
 from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.reads import reading
+from api.standing import Standing, standing
 from domain.bucket import Bucket
 from domain.errors import NotFound
 from projections import quota

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, answer, enter, parse, read_body
-from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reads import newest_position
+from api.standing import standing
 from domain.errors import InvalidInput
 from domain.usage import Label
 

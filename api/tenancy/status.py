@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import answer, enter
-from api.dashboard.standing import Standing, standing
 from api.openapi import documented
 from api.reads import newest_position
+from api.standing import Standing, standing
 from api.tenancy.banner import Banner, banner, portal_path
 from domain.ask import Ask
 from domain.errors import PaymentRequired

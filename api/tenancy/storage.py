@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import answer, enter, parse, read_body
-from api.dashboard.standing import standing
 from api.idempotency import Answer, once
 from api.openapi import documented
+from api.standing import standing
 from api.tenancy.status import StorageView
 from domain.storage import Storage, storage_of
 

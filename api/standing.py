@@ -25,6 +25,8 @@ class Standing(NamedTuple):
     plans: PlanCatalogue
     context: Context
     workspace: Workspace
+    recorded: int
+    """µ of balance as the events say, before what time did since."""
 
     @property
     def plan(self) -> Plan:
@@ -44,7 +46,8 @@ async def standing(call: Call) -> Standing:
     """
     ledger = call.house.ledger
     context = await call.context()
-    account = (await ledger.account(call.workspace_id)).clone()
+    recorded = await ledger.account(call.workspace_id)
+    account = recorded.clone()
     found = await ledger.book.fresh(Stream(Subscription, subscription_stream(call.workspace_id)))
     assert isinstance(found, Subscription)
     subscription = found.clone()
@@ -54,4 +57,4 @@ async def standing(call: Call) -> Standing:
     if account.policy is None:
         raise NotFound("workspace", call.workspace_id)
     account.tidy(account.policy, context)
-    return Standing(account, subscription, plans, context, workspace)
+    return Standing(account, subscription, plans, context, workspace, recorded.balance)
