@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
 
 from adapters.postgres.database import Database
 from tests.acceptance.year.journal import Entry, Journal, moment, read
+from tests.acceptance.year.mortal import mortal
 from tests.acceptance.year.town import stamp
 from tests.acceptance.year.verdict import A_SECOND, of_events, verdict
 from tests.acceptance.year.year import Pace, live
 from tests.api.sandboxed import sandboxed
 
-WORKSPACES = int(os.environ.get("YEAR_WORKSPACES", "6"))
-PACE = Pace(stride=72, busy=0.45)
+WORKSPACES = int(os.environ.get("YEAR_WORKSPACES", "4"))
+PACE = Pace(stride=140, busy=0.2)
+DEADLY = Pace(stride=30, busy=0.6, kills=8, ends=datetime(2028, 2, 12, tzinfo=UTC))
 SEED = int(os.environ.get("YEAR_SEED", "1"))
 
 
@@ -32,6 +36,16 @@ def test_a_year_is_billed_to_the_cent(database: Database, catalogue: str) -> Non
     assert wrong == []
     assert min(lived) > WORKSPACES, f"not much happened: {lived}"
     assert unnoticed(read(database)) == []
+
+
+@pytest.mark.slow
+def test_whoever_is_killed_meanwhile_bills_to_the_cent_too(database: Database) -> None:
+    with mortal(database, "faces", Random(SEED)) as shop:
+        town = live(shop, "faces", SEED, 3, print, DEADLY)
+        wrong = verdict(town).wrong
+
+    assert wrong == []
+    assert sum(town.kills.values()) > 1, f"hardly anybody died: {town.kills}"
 
 
 # The control: whoever changes one thing in the books is found out.

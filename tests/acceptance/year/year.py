@@ -39,9 +39,9 @@ class Pace:
     """How densely a year is lived: a mean step of ``stride`` hours, ``busy`` wishes of a workspace
     a day, and ``kills`` in all where the deployment can die. ``ends`` is when it is over."""
 
-    stride: float = 12
-    busy: float = 0.3
-    kills: int = 60
+    stride: float = 20
+    busy: float = 0.15
+    kills: int = 30
     ends: datetime = ENDS
 
 
@@ -83,8 +83,9 @@ def _instants(town: Town, customers: Sequence[Customer], pace: Pace) -> list[dat
         now += timedelta(seconds=round(town.random.expovariate(1 / pace.stride) * 3_600) + 1)
         found.add(now)
     # Beyond the days on which most begin, a few that are nobody else's are enough.
-    arrivals = [*ARRIVALS, *(one.arrives_at for one in customers[3 : 4 * STRANGERS : 4])]
-    for arrival in sorted(set(arrivals)):
+    strangers = customers[3 : 4 * STRANGERS : 4]
+    arrivals = {one.arrives_at for one in customers if one.arrives_at in ARRIVALS}
+    for arrival in sorted(arrivals | {one.arrives_at for one in strangers}):
         for month in range(1, 15):
             end = months_after(arrival, month)
             around = (end - timedelta(seconds=1), end, end + HOUR / 2, end + HOUR)
