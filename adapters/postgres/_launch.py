@@ -19,6 +19,8 @@ KEEP = "-"
 
 def main(arguments: list[str]) -> None:
     """Never returns: this process is the program from here on."""
+    # Python would only note an interrupt, and forget it in the exec: it has to end us right here.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent, uid, gid, lifeline, *command = arguments
     libc = ctypes.CDLL(None, use_errno=True)
     if uid != KEEP:

@@ -48,10 +48,10 @@ def test_generated_requests_never_end_in_a_server_error(app: Served) -> None:
                 case.path_parameters["workspace_id"] = workspace
             if "usage_id" in case.path_parameters:
                 case.path_parameters["usage_id"] = usage_id
+            if str((case.query or {}).get("min_position")).isdigit():
+                case.query["min_position"] = 1  # A far one is waited for in vain, 2 s each time.
             response = case.call(base_url=app.url, headers=headers)
-            # 503 is how a read says that it waited in vain for a position nobody has written.
-            if not (response.status_code == 503 and "min_position" in (case.query or {})):
-                case.validate_response(response, checks=[not_a_server_error])
+            case.validate_response(response, checks=[not_a_server_error])
             statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
 
         for mode in schemathesis.GenerationMode:
@@ -67,7 +67,7 @@ def test_generated_requests_never_end_in_a_server_error(app: Served) -> None:
             _every(strategy, run, ask)
 
     assert {200, 201, 422} <= statuses.keys(), statuses
-    assert all(status < 500 or status == 503 for status in statuses), statuses
+    assert all(status < 500 for status in statuses), statuses
 
 
 def _every(
