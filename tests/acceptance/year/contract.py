@@ -154,8 +154,27 @@ class Contract:
                 self._say(entry, f"charged {data.get('charged', 0)}, not as {self.quotes[preview]}")
             self.paid_for = (due.amounts[1], due.at, self.ends)
             self.units.granted = self._included()
+        elif data.get("cause", "").startswith("plan_at_stripe:"):
+            self._adopt(entry)
         elif data["direction"] in LATER and moment(data["effective_at"]) < self.ends:
             self._say(entry, f"a {data['direction']} at {data['effective_at']}, before {self.ends}")
+
+    def _adopt(self, entry: Entry) -> None:
+        """Stripe renewed another plan than we believed in, as when the answer to a change that
+        was taken back was lost: what was paid for is what is had, from the begin of the cycle."""
+        price = self.journal.price(self.plan, self.version)
+        renewals = [
+            due
+            for due in self.dues
+            if (due.subscription, due.reason, due.at)
+            == (self.stripe, "subscription_cycle", self.starts)
+        ]
+        if not renewals:
+            self._say(entry, f"no renewal at {self.starts} that could have been another plan's")
+        for due in renewals:
+            due.amounts = [price]
+        self.paid_for = (price, self.starts, self.ends)
+        self.units.granted = self._included()
 
     def _end(self, entry: Entry, data: dict[str, Any]) -> None:
         ended, was = moment(data["ended_at"]), data.get("stripe_subscription_id") or ""
