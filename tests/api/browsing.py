@@ -55,10 +55,11 @@ class Visit:
             self.faults.append(f"a request left the origin: {address}")
 
     def sign_in(self, key: str) -> None:
-        """Through the form, as a person would."""
+        """Through the form, as a person would; the page that answers is there."""
         self.page.goto("/")
         self.page.get_by_label("API key").fill(key)
-        self.page.get_by_role("button", name="Sign in").click()
+        with self.page.expect_navigation():  # a reload while it still loads is an error
+            self.page.get_by_role("button", name="Sign in").click()
 
     def open(self, key: str) -> None:
         """Sign in with a workspace's key, and wait until its page is live and drawn."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from random import Random
+from typing import IO
 
+from tests.acceptance.year.journal import Journal, read
 from tests.acceptance.year.place import place
 from tests.acceptance.year.verdict import verdict
 from tests.acceptance.year.year import KINDS, Pace, live
@@ -62,9 +66,19 @@ def year(catalogue: str, seed: int, workspaces: int, pace: Pace) -> int:
         found = verdict(town)
         for one in found.wrong:
             say(f"{catalogue} WRONG {one}")
+        tell(read(shop.app.database), found.wrong, log)
         took = f"lived in {lived:,.0f} s, judged in {time.monotonic() - begun - lived:,.0f} s"
         say(f"{catalogue}: {workspaces} workspaces, seed {seed}, {found}; {took}")
     return int(bool(found.wrong))
+
+
+def tell(journal: Journal, wrong: Sequence[str], log: IO[str]) -> None:
+    """Everything that is known of a workspace with which something is wrong: the database of a
+    year is gone when it ends."""
+    for workspace in journal.workspaces:
+        if any(workspace in one for one in wrong):
+            for entry in journal.by_workspace[workspace]:
+                print(entry.position, entry.kind, json.dumps(entry.data), file=log)
 
 
 def say(words: str) -> None:
