@@ -11,8 +11,8 @@ import msgspec
 from genai_prices import data
 from genai_prices.types import ModelInfo, TieredPrices
 
+from domain.catalogue.price_book import PriceEntry
 from domain.money import parse_usd
-from domain.price_book import PriceEntry
 
 
 def list_prices(at: datetime) -> tuple[PriceEntry, ...]:

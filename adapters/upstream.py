@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from domain.usage import Tokens
+from domain.account.usage import Tokens
 
 LINE_MAX = 4_000_000  # bytes
 COUNT_MAX = 1_000_000_000

@@ -38,7 +38,7 @@ from api.paying import routes as payments_over_http
 from api.spending import routes as spending
 from api.stripe import follower_route, reconcile_route, webhook_route
 from domain import codec
-from domain.catalogue import Catalogue
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import BackdatedPriceBook
 from domain.facts import Context
 

@@ -14,8 +14,8 @@ from api.call import Call, answer, enter
 from api.openapi import documented, query
 from api.reads import reading
 from api.standing import Standing, standing
+from domain.contract.subscription import CycleClosed
 from domain.errors import NotFound
-from domain.subscription import CycleClosed
 from projections import breakdown
 from projections.breakdown import ThreadUnits
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage_facts import Debited, UsageRated, UsageRecorded, UsageVoided
+from domain.catalogue.price_book import Rated
 from domain.facts import Fact
-from domain.price_book import Rated
 
 METADATA = frozenset({"recorded_at", "cause", "actor", "correlation_id"})
 AS_STORED = frozenset({"price", "total", "grant", "shares", "other_draws"})

@@ -17,10 +17,10 @@ from starlette.responses import Response
 
 from api import refusals
 from domain import errors
-from domain.contract_errors import PreviewStale
+from domain.contract.errors import PreviewStale
 from domain.errors import InvalidInput, PaymentRequired, Refusal, TryAgain, Unavailable
 from domain.money import usd
-from domain.workspace_errors import PlanLimitReached
+from domain.workspace.errors import PlanLimitReached
 
 TYPES = "https://errors.example/"
 MEDIA_TYPE = "application/problem+json"

@@ -31,7 +31,7 @@ from api.running.deployment import Deployment, opened, refuse_unfit
 from api.running.notes import Notes
 from api.running.sandbox import Access, Stripe
 from api.serve import CannotServe, Supervisor, listen, say, stopping, url_of
-from domain.catalogue import Catalogue
+from domain.catalogue.catalogue import Catalogue
 
 READY_S = 120.0
 

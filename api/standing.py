@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from api.call import Call
-from domain.catalogue import Meter, Plan, PlanCatalogue
+from domain.account.credit_account import CreditAccount
+from domain.catalogue.catalogue import Meter, Plan, PlanCatalogue
 from domain.commands import Stream
-from domain.credit_account import CreditAccount
-from domain.cycle_close import roll_over
+from domain.contract.cycle_close import roll_over
+from domain.contract.policy import plan_of
+from domain.contract.subscription import Subscription, subscription_stream
 from domain.errors import NotFound
 from domain.facts import Context
-from domain.policy import plan_of
-from domain.subscription import Subscription, subscription_stream
-from domain.workspace import Workspace
+from domain.workspace.workspace import Workspace
 
 
 class Standing(NamedTuple):

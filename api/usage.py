@@ -14,12 +14,12 @@ from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.spending.receipts import note
-from domain.account_facts import UsageVoided
-from domain.budget import Reached
-from domain.charge import Charge
+from domain.account.budget import Reached
+from domain.account.charge import Charge
+from domain.account.usage import Label, Usage
+from domain.account.usage_facts import UsageVoided
 from domain.errors import PaymentRequired, Refusal, TryAgain
 from domain.money import usd
-from domain.usage import Label, Usage
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 

@@ -14,9 +14,9 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.usage import EXAMPLE, charged_of, count, status_of
-from domain.charge import Charge
+from domain.account.charge import Charge
+from domain.account.usage import Usage
 from domain.errors import InvalidInput, Refusal
-from domain.usage import Usage
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 

@@ -22,7 +22,7 @@ from api.reads import newest_position, reading
 from domain.commands import Stream
 from domain.errors import InvalidInput, NotFound
 from domain.identity import NAMESPACE
-from domain.workspace import Workspace, workspace_stream
+from domain.workspace.workspace import Workspace, workspace_stream
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 

@@ -37,10 +37,17 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     where every event carries them: `at` is ``recorded_at``.
     """
 
+    TOPIC: ClassVar[str]
+    """What the library stores as the type's name, see `domain/codec.py`."""
+
     recorded_at: datetime = msgspec.field(name="at")
     cause: str = ""
     actor: str = "system"  # a key's id, "admin:" and a key's id, "stripe", "system"
     correlation_id: str | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.TOPIC = f"domain:{cls.__name__}"
 
     def unique_cause(self) -> str:
         """Why it happened, as the event table's unique index knows it."""
@@ -77,11 +84,6 @@ _OWNERS: dict[type[Fact], type[Aggregate]] = {}
 def aggregate_class(fact: type[Fact]) -> type[Aggregate]:
     """The aggregate whose streams hold facts of this type."""
     return _OWNERS[fact]
-
-
-def kinds() -> tuple[type[Fact], ...]:
-    """Every type of fact that some aggregate folds."""
-    return tuple(_OWNERS)
 
 
 class Aggregate(msgspec.Struct, omit_defaults=True, gc=False):

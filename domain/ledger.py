@@ -6,16 +6,16 @@ committed. Amounts are µ; time and actors come in with the `Context`.
 
 from __future__ import annotations
 
-from domain.charging import Charging
+from domain.account.charging import Charging
+from domain.account.crediting import Credit, Crediting
+from domain.catalogue.selling import Selling
 from domain.commands import Book
-from domain.crediting import Credit, Crediting
-from domain.invoicing import Invoicing
-from domain.migrating import Migrating
-from domain.opening import Opening
+from domain.contract.migrating import Migrating
+from domain.invoice.invoicing import Invoicing
+from domain.payment.topping import Topping
 from domain.places import PLANS, PRICES, account_stream
-from domain.selling import Selling
-from domain.tenancy import Tenancy
-from domain.topping import Topping
+from domain.workspace.opening import Opening
+from domain.workspace.tenancy import Tenancy
 
 __all__ = ["PLANS", "PRICES", "Credit", "Ledger", "account_stream"]
 

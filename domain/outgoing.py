@@ -11,21 +11,22 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple, get_args
 from uuid import uuid5
 
-from domain.account_facts import AccountFrozen, AccountUnfrozen, Credited, Debited, UsageRecorded
-from domain.budget import BudgetWarned
-from domain.facts import Fact
-from domain.identity import NAMESPACE
-from domain.invoice_facts import InvoiceDrafted, InvoicePaid, InvoicePaymentFailed
-from domain.money import usd
-from domain.payment import PaymentFailed, PaymentRequested
-from domain.subscription import PlanChanged
-from domain.subscription_facts import (
+from domain.account.budget import BudgetWarned
+from domain.account.credit_facts import AccountFrozen, AccountUnfrozen, Credited
+from domain.account.topup_facts import AutoTopUpSuspended
+from domain.account.usage_facts import Debited, UsageRecorded
+from domain.contract.facts import (
     SubscriptionEnded,
     SubscriptionPastDue,
     SubscriptionRecovered,
 )
-from domain.topup_facts import AutoTopUpSuspended
-from domain.workspace_facts import BotPaused, BotResumed, DeploysBlocked
+from domain.contract.subscription import PlanChanged
+from domain.facts import Fact
+from domain.identity import NAMESPACE
+from domain.invoice.facts import InvoiceDrafted, InvoicePaid, InvoicePaymentFailed
+from domain.money import usd
+from domain.payment.facts import PaymentFailed, PaymentRequested
+from domain.workspace.facts import BotPaused, BotResumed, DeploysBlocked
 
 MessageType = Literal[
     "account.frozen",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from domain.catalogue import CATALOGUE, PlanCatalogue
+from domain.account.credit_account import CreditAccount
+from domain.catalogue.catalogue import CATALOGUE, PlanCatalogue
+from domain.catalogue.price_book import PRICE_BOOK, PriceBook
 from domain.commands import Stream
-from domain.credit_account import CreditAccount
 from domain.identity import account_id
-from domain.price_book import PRICE_BOOK, PriceBook
 
 PLANS = Stream(PlanCatalogue, CATALOGUE)
 PRICES = Stream(PriceBook, PRICE_BOOK)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from domain.catalogue import PlanCatalogue
+from domain.account.credit_account import CreditAccount
+from domain.catalogue.catalogue import PlanCatalogue
+from domain.catalogue.price_book import PriceBook
 from domain.commands import Book
-from domain.credit_account import CreditAccount
 from domain.errors import NotFound
 from domain.places import PLANS, PRICES, account_stream
-from domain.price_book import PriceBook
 
 
 class Reading:

@@ -8,15 +8,9 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account_facts import (
-    Credited,
-    CreditsExpired,
-    CreditsReinstated,
-    CreditsReversed,
-    Debited,
-    UsageVoided,
-)
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited, CreditsExpired, CreditsReinstated, CreditsReversed
+from domain.account.usage_facts import Debited, UsageVoided
 from domain.facts import Fact, aggregate_class
 
 Finding: TypeAlias = tuple[UUID, str, object, object]

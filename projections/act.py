@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage import Usage
+from domain.account.usage_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.catalogue.price_book import Rated
 from domain.facts import EPOCH
 from domain.money import round_half_even
-from domain.price_book import Rated
-from domain.usage import Usage
 
 QUARTER_S = 900
 """The finest bucket of usage: every time zone in use is a whole number of these from UTC."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from domain.account_facts import (
+from domain.account.credit_facts import (
     AccountFrozen,
     AccountUnfrozen,
     CreditAccountOpened,
@@ -16,13 +16,12 @@ from domain.account_facts import (
     CreditsExpired,
     CreditsReinstated,
     CreditsReversed,
-    Debited,
     SpendPolicySet,
-    UsageVoided,
 )
+from domain.account.usage_facts import Debited, UsageVoided
 from domain.identity import account_id
-from domain.workspace import workspace_stream
-from domain.workspace_facts import PaymentMethodRemoved, PaymentMethodSaved
+from domain.workspace.facts import PaymentMethodRemoved, PaymentMethodSaved
+from domain.workspace.workspace import workspace_stream
 from projections.read_model import Changes, Posted, ReadModel, UnknownAccount
 
 TABLE = """

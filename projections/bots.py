@@ -9,8 +9,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from domain.workspace import workspace_stream
-from domain.workspace_facts import BotCreated, BotPaused, BotRemoved, BotResumed, Pauser
+from domain.workspace.facts import BotCreated, BotPaused, BotRemoved, BotResumed, Pauser
+from domain.workspace.workspace import workspace_stream
 from projections.act import storable
 from projections.read_model import Changes, Posted, ReadModel
 

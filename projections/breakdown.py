@@ -8,8 +8,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from domain.contract.subscription import subscription_stream
 from domain.identity import account_id
-from domain.subscription import subscription_stream
 
 BY_THREAD = """
     SELECT bot_id, thread_id, sum(credits)::bigint, sum(included_credits)::bigint,

@@ -10,23 +10,24 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 
-from domain.account_facts import Debited, SpendPolicySet, UsageRecorded
-from domain.allowance_facts import AllowanceClosed, AllowanceGranted, CycleEnded
-from domain.hold_facts import HoldExpired, HoldExtended, HoldPlaced, HoldReleased
-from domain.identity import account_id
-from domain.subscription import subscription_stream
-from domain.subscription_facts import (
+from domain.account.allowance_facts import AllowanceClosed, AllowanceGranted, CycleEnded
+from domain.account.credit_facts import SpendPolicySet
+from domain.account.hold_facts import HoldExpired, HoldExtended, HoldPlaced, HoldReleased
+from domain.account.usage_facts import Debited, UsageRecorded
+from domain.contract.facts import (
     CancellationRevoked,
     CancellationScheduled,
     SubscriptionEnded,
 )
-from domain.workspace import WorkspaceCreated, workspace_stream
-from domain.workspace_facts import (
+from domain.contract.subscription import subscription_stream
+from domain.identity import account_id
+from domain.workspace.facts import (
     DeploysBlocked,
     GraceMoved,
     WorkspaceMarkedPastDue,
     WorkspaceReactivated,
 )
+from domain.workspace.workspace import WorkspaceCreated, workspace_stream
 from projections.read_model import Changes, Posted, ReadModel
 
 Kind = Literal["hold", "cycle", "window", "grace"]

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from psycopg import AsyncConnection, Connection
 
-from domain.account_facts import CreditAccountOpened, Credited, CreditsExpired, UsageVoided
+from domain.account.credit_facts import CreditAccountOpened, Credited, CreditsExpired
+from domain.account.usage_facts import UsageVoided
 from projections.read_model import Changes, Posted, ReadModel
 
 GRANTS = """

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from eventsourcing.utils import TopicError, resolve_topic
+from eventsourcing.utils import TopicError
 from psycopg import Connection
 
-from domain.codec import decode_fact
+from domain.codec import decode_fact, kind_of
 from projections.read_model import Changes, Posted, ReadModel
 
 READ = """
@@ -98,7 +98,7 @@ class Feed:
         """The type a topic names, old names included; None for what this code does not know."""
         if topic not in self._kinds:
             try:
-                self._kinds[topic] = resolve_topic(topic)
+                self._kinds[topic] = kind_of(topic)
             except TopicError:
                 self._kinds[topic] = None
         return self._kinds[topic]

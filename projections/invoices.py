@@ -14,7 +14,7 @@ import msgspec
 from psycopg import Connection
 
 from domain.facts import Fact
-from domain.invoice_facts import (
+from domain.invoice.facts import (
     InvoiceDrafted,
     InvoiceFinalized,
     InvoiceLineRecorded,
@@ -25,7 +25,7 @@ from domain.invoice_facts import (
     InvoiceVoided,
 )
 from domain.money import MINOR, round_half_even
-from domain.payment import (
+from domain.payment.facts import (
     PaymentQuarantined,
     PaymentRefunded,
     PaymentRequested,

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account_facts import Credited
+from domain.account.credit_facts import Credited
 from domain.facts import Fact, aggregate_class
-from domain.invoice import Invoice
-from domain.invoice_facts import InvoiceFinalized, InvoiceLineRecorded, InvoicePaid
-from domain.payment import PaymentSucceeded, attempt_stream
-from domain.payment_attempt import PaymentAttempt
+from domain.invoice.facts import InvoiceFinalized, InvoiceLineRecorded, InvoicePaid
+from domain.invoice.invoice import Invoice
+from domain.payment.attempt import PaymentAttempt
+from domain.payment.facts import PaymentSucceeded, attempt_stream
 from projections.account_check import Finding
 
 INVOICES = """

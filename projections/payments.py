@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, Connection
 
 from domain.facts import Fact
-from domain.payment import (
+from domain.payment.facts import (
     DisputeClosed,
     DisputeFundsReinstated,
     DisputeFundsWithdrawn,

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import msgspec
 from psycopg import Connection
 
-from domain.catalogue import Catalogue, CatalogueVersionPublished
-from domain.custom_plan import (
+from domain.catalogue.catalogue import Catalogue, CatalogueVersionPublished
+from domain.catalogue.custom_plan import (
     CustomPlanAccepted,
     CustomPlanDefined,
     CustomPlanWithdrawn,
     PlanStatusChanged,
 )
+from domain.catalogue.plan import Plan
 from domain.facts import Fact
-from domain.plan import Plan
 from projections.read_model import Changes, Posted, ReadModel
 
 PLANS = """

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from domain.catalogue import CATALOGUE
+from domain.catalogue.catalogue import CATALOGUE
 from projections.plan_comparison import PlanRow
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection
 
+from domain.account.credit_account import CreditAccount
+from domain.account.wallet import Grant
 from domain.codec import decode_fact
-from domain.credit_account import CreditAccount
 from domain.facts import Fact
 from domain.identity import account_id
-from domain.wallet import Grant
 
 CHUNK = 10_000
 EVENTS = """

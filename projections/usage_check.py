@@ -10,10 +10,10 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account_facts import Debited, Draw, UsageRated, UsageVoided
+from domain.account.usage import Usage
+from domain.account.usage_facts import Debited, Draw, UsageRated, UsageVoided
+from domain.catalogue.price_book import Rated
 from domain.facts import Fact
-from domain.price_book import Rated
-from domain.usage import Usage
 from projections.account_check import Finding
 from projections.act import LABELS, SUMS, Counted, Labels, added, parts_of, place_of, storable
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
 from domain.identity import parse_usage_id
 from projections.act import parts_of
 from projections.appending import OPTIONS, as_csv

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from psycopg import Connection
 
-from domain.account_facts import Debited, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage_facts import Debited, UsageRated, UsageRecorded, UsageVoided
 from projections.act import LABELS, SUMS, Counted, Labels, added, place_of, storable
 from projections.appending import as_array
 from projections.read_model import Changes, Posted, ReadModel

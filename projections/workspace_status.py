@@ -11,8 +11,7 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-from domain.subscription import PlanChanged, subscription_stream
-from domain.subscription_facts import (
+from domain.contract.facts import (
     CancellationRevoked,
     CancellationScheduled,
     DowngradeScheduled,
@@ -21,8 +20,8 @@ from domain.subscription_facts import (
     PlanMigrationUnscheduled,
     SubscriptionEnded,
 )
-from domain.workspace import LimitsChanged, WorkspaceCreated, workspace_stream
-from domain.workspace_facts import (
+from domain.contract.subscription import PlanChanged, subscription_stream
+from domain.workspace.facts import (
     DeploysBlocked,
     GraceMoved,
     MemberAdded,
@@ -33,6 +32,7 @@ from domain.workspace_facts import (
     WorkspaceMarkedPastDue,
     WorkspaceReactivated,
 )
+from domain.workspace.workspace import LimitsChanged, WorkspaceCreated, workspace_stream
 from projections.read_model import Changes, Posted, ReadModel
 
 TABLE = """

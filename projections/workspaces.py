@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection, Connection
 
-from domain.workspace import WorkspaceCreated
+from domain.workspace.workspace import WorkspaceCreated
 from projections.act import storable
 from projections.read_model import Changes, Posted, ReadModel
 

@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 import yaml
 
-from domain.catalogue_document import (
+from domain.catalogue.document import (
     Catalogue,
     Meter,
     OAuthTerms,
     PriceTerms,
     read_catalogue,
 )
+from domain.catalogue.plan import BucketTerms, Plan
+from domain.catalogue.price_book import PriceEntry
 from domain.errors import InvalidCatalogue
 from domain.money import parse_usd
-from domain.plan import BucketTerms, Plan
-from domain.price_book import PriceEntry
 
 FOLDER = Path(__file__).parent
 SECTIONS: dict[str, type[msgspec.Struct]] = {

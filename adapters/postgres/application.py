@@ -16,7 +16,6 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
-import domain.ledger  # noqa: F401 - every aggregate must be known before its facts are folded
 from adapters.postgres.recorder import CellDatastore, EventRecorder
 from domain.codec import FactMapper
 from domain.facts import project

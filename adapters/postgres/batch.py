@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres import arrays
-from domain.codec import encode_fact, topic_of
+from domain.codec import encode_fact
 from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput
 from domain.facts import Aggregate, Recorded, together
@@ -252,7 +252,7 @@ def row_of(recorded: Recorded) -> Row:
     return (
         recorded.originator_id,
         recorded.originator_version,
-        topic_of(type(fact)),
+        fact.TOPIC,
         encode_fact(fact),
         cause,
         amount,

@@ -26,7 +26,7 @@ MOVE = "UPDATE follower_positions SET position = %s WHERE follower = %s"
 HEAD = "SELECT coalesce(max(notification_id), 0) FROM events"
 READ = """
     SELECT notification_id, originator_id, originator_version, topic, state FROM events
-    WHERE notification_id > %s AND notification_id <= %s AND topic = ANY(%s::text[])
+    WHERE notification_id > %s AND notification_id <= %s AND kind = ANY(%s::text[])
     ORDER BY notification_id LIMIT %s
 """
 AT = """
@@ -102,10 +102,10 @@ async def head(connection: AsyncConnection[Any]) -> int:
 
 
 async def read(
-    connection: AsyncConnection[Any], after: int, upto: int, topics: Sequence[str], limit: int
+    connection: AsyncConnection[Any], after: int, upto: int, kinds: Sequence[str], limit: int
 ) -> list[Fetched]:
-    """The facts of these topics in (after, upto], oldest first, at most ``limit``."""
-    cursor = await connection.execute(READ, (after, upto, list(topics), limit), binary=True)
+    """The facts of these kinds in (after, upto], oldest first, at most ``limit``."""
+    cursor = await connection.execute(READ, (after, upto, list(kinds), limit), binary=True)
     return [_fetched(*row) for row in await cursor.fetchall()]
 
 

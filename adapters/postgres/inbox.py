@@ -50,7 +50,7 @@ NAMED = """
     SELECT event_id FROM stripe_inbox
     WHERE next_attempt_at IS NOT NULL AND disposition = 'deferred' AND EXISTS (
         SELECT FROM events, unnest(refs) AS ref
-        WHERE notification_id > %s AND notification_id <= %s AND topic = ANY(%s::text[])
+        WHERE notification_id > %s AND notification_id <= %s AND kind = ANY(%s::text[])
           AND position(convert_to('"' || ref || '"', 'UTF8') IN state) > 0)
     ORDER BY created, number
 """
@@ -154,10 +154,10 @@ async def related(
 
 
 async def named(
-    connection: AsyncConnection[Any], after: int, upto: int, topics: Sequence[str]
+    connection: AsyncConnection[Any], after: int, upto: int, kinds: Sequence[str]
 ) -> list[str]:
-    """Deferred events that name an object which facts of these topics made known."""
-    return await _ids(connection, NAMED, after, upto, list(topics))
+    """Deferred events that name an object which facts of these kinds made known."""
+    return await _ids(connection, NAMED, after, upto, list(kinds))
 
 
 async def known(connection: AsyncConnection[Any], event_ids: Sequence[str]) -> set[str]:

@@ -11,13 +11,12 @@ from uuid import UUID
 import psycopg
 from eventsourcing.persistence import ProgrammingError, StoredEvent
 from eventsourcing.postgres import ConnectionPool, PostgresApplicationRecorder, PostgresDatastore
-from eventsourcing.utils import TopicError, resolve_topic
+from eventsourcing.utils import TopicError
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
-from domain.codec import decode_fact
-from domain.facts import Fact
+from domain.codec import decode_fact, kind_of
 
 TABLE = "events"
 APPEND = (
@@ -121,10 +120,10 @@ def _row(
 @lru_cache(maxsize=1_024)
 def _is_ours(topic: str) -> bool:
     try:
-        kind = resolve_topic(topic)
+        kind_of(topic)
     except TopicError:
         return False
-    return isinstance(kind, type) and issubclass(kind, Fact)
+    return True
 
 
 def _schema_of(conninfo: str) -> str:

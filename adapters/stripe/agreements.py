@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.stripe.readings import id_of
-from domain.invoice import DocumentLine, InvoiceDocument, InvoiceStatus
-from domain.invoice_facts import LineKind
+from domain.contract.facts import EndReason, QuoteLine
+from domain.contract.processor import Preview, RemoteSubscription, Session
+from domain.invoice.facts import LineKind
+from domain.invoice.invoice import DocumentLine, InvoiceDocument, InvoiceStatus
 from domain.money import MINOR
-from domain.plan_processor import Preview, RemoteSubscription, Session
-from domain.subscription_facts import EndReason, QuoteLine
 
 Json = Mapping[str, Any]
 

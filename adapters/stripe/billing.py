@@ -12,8 +12,8 @@ from adapters.stripe import agreements
 from adapters.stripe.client import asking
 from adapters.stripe.objects import fetch, listed
 from adapters.stripe.readings import id_of
-from domain.invoice import InvoiceDocument
-from domain.plan_processor import InvoiceIsFinal, OverageItem
+from domain.contract.processor import InvoiceIsFinal, OverageItem
+from domain.invoice.invoice import InvoiceDocument
 
 TOLERANCE = timedelta(seconds=1)
 CLOCKS_APART = timedelta(days=1)

@@ -15,15 +15,15 @@ from adapters.stripe.billing import TOLERANCE, StripeInvoices
 from adapters.stripe.client import asking
 from adapters.stripe.objects import fetch
 from adapters.stripe.readings import id_of
-from domain.contract_errors import NotSubscribed, PreviewStale
-from domain.errors import Conflict
-from domain.plan_processor import (
+from domain.contract.errors import NotSubscribed, PreviewStale
+from domain.contract.processor import (
     Preview,
     Price,
     RemoteSubscription,
     Session,
     Upgrade,
 )
+from domain.errors import Conflict
 
 STALE = "Stripe no longer takes this change; ask for a new preview"
 GONE = "Stripe no longer has this subscription running"

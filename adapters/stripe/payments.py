@@ -14,8 +14,8 @@ from adapters.stripe.amounts import to_minor
 from adapters.stripe.client import asking
 from adapters.stripe.objects import fetch, listed
 from domain.errors import InvalidInput
-from domain.payment_errors import NotRefundable
-from domain.processor import (
+from domain.payment.errors import NotRefundable
+from domain.payment.processor import (
     Card,
     Charge,
     Contest,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from adapters.stripe.amounts import to_micros
-from domain.processor import (
+from domain.payment.processor import (
     Card,
     Charge,
     Contest,

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
-from domain.account_facts import FreezeReason
+from domain.account.credit_facts import FreezeReason
+from domain.account.usage import Label
 from domain.errors import InvalidInput
 from domain.money import usd
-from domain.usage import Label
 
 router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 

@@ -16,11 +16,12 @@ from api.amounts import micros
 from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
-from domain.account_facts import Credited, Debited
+from domain.account.credit_facts import Credited
+from domain.account.usage import Label
+from domain.account.usage_facts import Debited
+from domain.account.wallet import Category
 from domain.errors import InvalidInput
 from domain.money import usd
-from domain.usage import Label
-from domain.wallet import Category
 
 router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 

@@ -18,10 +18,10 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position, reached
+from domain.account.usage import Label
+from domain.catalogue.price_book import PriceEntry
 from domain.errors import InvalidInput
 from domain.facts import Context
-from domain.price_book import PriceEntry
-from domain.usage import Label
 from projections import usage_history
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])

@@ -18,22 +18,22 @@ from api.facts import told
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, limit_of, number_of, position_of_cursor
 from api.reads import newest_position
-from domain.account_facts import CreditAccountOpened
+from domain.account.credit_facts import CreditAccountOpened
 from domain.codec import decode_fact
+from domain.contract.subscription import SubscriptionStarted, subscription_stream
 from domain.errors import InvalidInput, NotFound
 from domain.facts import aggregate_class
 from domain.identity import account_id, parse_usage_id, stream_id
-from domain.invoice_facts import InvoiceDrafted
-from domain.payment import (
+from domain.invoice.facts import InvoiceDrafted
+from domain.payment.attempt import PaymentAttempt
+from domain.payment.facts import (
     PaymentDisputed,
     PaymentQuarantined,
     PaymentRequested,
     attempt_id,
     attempt_stream,
 )
-from domain.payment_attempt import PaymentAttempt
-from domain.subscription import SubscriptionStarted, subscription_stream
-from domain.workspace import WorkspaceCreated, workspace_stream
+from domain.workspace.workspace import WorkspaceCreated, workspace_stream
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 

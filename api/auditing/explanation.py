@@ -7,12 +7,12 @@ from datetime import datetime
 from fractions import Fraction
 from uuid import UUID
 
-from domain.account_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage import Tokens, Usage
+from domain.account.usage_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.catalogue.price_book import PER, Rated, exact_cost
 from domain.commands import Book
 from domain.facts import Recorded
 from domain.identity import account_id, parse_usage_id
-from domain.price_book import PER, Rated, exact_cost
-from domain.usage import Tokens, Usage
 
 
 @dataclass(frozen=True, slots=True)

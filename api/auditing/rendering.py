@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from api.auditing.explanation import Explanation, Formula
+from domain.catalogue.price_book import PER
 from domain.money import usd
-from domain.price_book import PER
 
 
 class PriceUsed(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from api.commands.options import Data, DatabaseUrl, Json, show
 from api.commands.plain import plain_errors
 from api.commands.tenants import Tenant, find_tenant, tenants
 from api.running.deployment import database_for, ledger_on
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
 from domain.money import usd
 from projections.tables import create_all
 

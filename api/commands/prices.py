@@ -13,9 +13,9 @@ from adapters.prices import content_hash, list_prices
 from api.commands.options import Data, DatabaseUrl, fail, instant
 from api.commands.plain import plain_errors
 from api.running.deployment import database_for, ledger_on
+from domain.catalogue.price_book import PriceBookVersion, PriceEntry
 from domain.facts import Context
 from domain.ledger import Ledger
-from domain.price_book import PriceBookVersion, PriceEntry
 from projections.usage_history import unrated
 
 app = typer.Typer(help="The price book.", no_args_is_help=True)

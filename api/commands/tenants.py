@@ -6,7 +6,7 @@ from psycopg import Connection
 
 from domain.codec import decode_fact
 from domain.errors import NotFound
-from domain.workspace import WorkspaceCreated, workspace_stream
+from domain.workspace.workspace import WorkspaceCreated, workspace_stream
 
 BY_ID = "SELECT topic, state FROM events WHERE originator_id = %s AND originator_version = 1"
 ALL = "SELECT topic, state FROM events WHERE kind = 'WorkspaceCreated' ORDER BY notification_id"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from api.stripe.follower import REACTIONS
 from api.stripe.till import Till
+from domain.contract.subscription import PlanChanged, SubscriptionStarted
 from domain.facts import Context, Recorded
-from domain.subscription import PlanChanged, SubscriptionStarted
 
 
 async def note_taken(recorded: Recorded, _: int, till: Till, context: Context) -> None:

@@ -21,9 +21,9 @@ from api.contract.plans import up_to_date
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
+from domain.account.usage import Label
+from domain.catalogue.plan import PlanStatus
 from domain.errors import InvalidInput
-from domain.plan import PlanStatus
-from domain.usage import Label
 from projections import plans
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])

@@ -12,9 +12,9 @@ from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.paying.urls import urls_of
 from api.reads import newest_position
+from domain.contract.subscribing import Paths
 from domain.errors import InvalidInput
-from domain.payment import payment_stream
-from domain.subscribing import Paths
+from domain.payment.facts import payment_stream
 
 router = APIRouter(prefix="/v1/billing", tags=["billing"])
 

@@ -15,11 +15,11 @@ from api.call import Call, answer, enter, parse, read_body
 from api.contract.plan_view import PlanView, offer_view
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
-from domain.catalogue import Offer
-from domain.custom_plan import PlanOverrides
+from domain.account.usage import Label
+from domain.catalogue.catalogue import Offer
+from domain.catalogue.custom_plan import PlanOverrides
 from domain.errors import InvalidInput
 from domain.identity import stream_id
-from domain.usage import Label
 
 PATH = "/v1/admin/workspaces/{workspace_id}/custom-plan"
 router = APIRouter(prefix=PATH, tags=["admin"])

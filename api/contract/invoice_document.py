@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from adapters.invoice_pdf import Party, Printed, PrintedLine, PrintedTotal, amount, unit_price
-from domain.catalogue import Catalogue
+from domain.catalogue.catalogue import Catalogue
 from projections.documents import Document, Line
 
 TITLES = {"receipt": "Receipt"}

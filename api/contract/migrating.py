@@ -11,9 +11,9 @@ import msgspec
 from adapters.stripe.contracts import StripeContracts
 from api.contract.plans import up_to_date
 from api.house import House
+from domain.contract.migrating import Migrated, Outcome, differences
 from domain.errors import NotFound
 from domain.facts import Context
-from domain.migrating import Migrated, Outcome, differences
 from projections import plans, positions
 
 PATIENCE_S = 10.0

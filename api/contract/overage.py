@@ -15,7 +15,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
 from api.standing import standing
-from domain.bucket import Bucket
+from domain.account.bucket import Bucket
 from domain.money import usd
 
 router = APIRouter(prefix="/v1/billing/overage", tags=["billing"])

@@ -18,9 +18,9 @@ from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
 from api.standing import standing
-from domain.plan_changing import Confirmed, Quoted
-from domain.subscription_facts import Direction
-from domain.usage import Label
+from domain.account.usage import Label
+from domain.contract.facts import Direction
+from domain.contract.plan_changing import Confirmed, Quoted
 
 router = APIRouter(prefix="/v1/billing/plan-change", tags=["billing"])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from domain.catalogue import Offer
+from domain.catalogue.catalogue import Offer
 from domain.facts import EPOCH
 from domain.money import MINOR, usd
 from projections.plan_comparison import PlanRow, row_of

@@ -15,8 +15,8 @@ from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.reads import newest_position, reading
 from api.standing import standing
-from domain.subscription import Subscription
-from domain.usage import Label
+from domain.account.usage import Label
+from domain.contract.subscription import Subscription
 from projections import quota
 
 router = APIRouter(prefix="/v1", tags=["billing"])

@@ -12,7 +12,7 @@ from api.dashboard.watch import Tenant
 from api.house import House
 from domain.commands import Stream
 from domain.money import MICROS, MINOR
-from domain.workspace import Workspace, workspace_stream
+from domain.workspace.workspace import Workspace, workspace_stream
 
 INVOICES_SHOWN = 12
 UNNAMED = "The bank gives no reason."

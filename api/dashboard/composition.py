@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.account_facts import Credited, CreditSource, FreezeReason
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited, CreditSource, FreezeReason
+from domain.account.wallet import Category, Grant
 from domain.commands import Book
-from domain.credit_account import CreditAccount
-from domain.wallet import Category, Grant
 
 GRANTS_MAX = 20
 BAR = 1000  # units of the bar's width

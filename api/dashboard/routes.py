@@ -22,10 +22,10 @@ from api.dashboard.usage_by_day import usage_by_day
 from api.dashboard.watch import Tenant, Watch, standing
 from api.house import House
 from api.refusals import Unauthenticated
+from domain.account.credit_account import CreditAccount
 from domain.commands import Stream
-from domain.credit_account import CreditAccount
 from domain.errors import Forbidden, NotFound
-from domain.workspace import Workspace, workspace_stream
+from domain.workspace.workspace import Workspace, workspace_stream
 from projections import balances, workspaces
 
 LISTED_MAX = 100

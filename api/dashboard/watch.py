@@ -11,7 +11,7 @@ from api.dashboard import charges, live, pages
 from api.dashboard.charges import Charge
 from api.dashboard.composition import compose
 from api.house import House
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
 from projections import balances
 
 

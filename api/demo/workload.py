@@ -20,7 +20,7 @@ import msgspec
 
 from adapters.catalogues import provider_of
 from api.client import Api, ApiRefused
-from domain.catalogue import Catalogue
+from domain.catalogue.catalogue import Catalogue
 
 DAYS = 12
 PAYMENT_REQUIRED = 402

@@ -17,10 +17,10 @@ from api.gateway.metered import OUTPUT_DEFAULT, Ask, run
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.usage import Charged, charged_of
-from domain.catalogue import Catalogue
+from domain.account.hold_facts import BillingSource, Labels
+from domain.account.usage import Count, Label
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import InvalidInput
-from domain.hold_facts import BillingSource, Labels
-from domain.usage import Count, Label
 
 router = APIRouter(prefix="/v1/compile", tags=["gateway"])
 

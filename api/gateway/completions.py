@@ -19,11 +19,11 @@ from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, upstrea
 from api.gateway.streaming import CompletionStream, Record, replayed
 from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
-from domain.catalogue import Catalogue
-from domain.charge import Charge
+from domain.account.charge import Charge
+from domain.account.hold_facts import BillingSource, Labels
+from domain.account.usage import Count, Label
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import InvalidInput, Refusal
-from domain.hold_facts import BillingSource, Labels
-from domain.usage import Count, Label
 
 router = APIRouter(prefix="/v1", tags=["gateway"])
 

@@ -16,7 +16,9 @@ from adapters.upstream import Upstream, UpstreamError, tokens_of
 from api.call import Call
 from api.refusals import UpstreamFailed
 from api.spending.receipts import note
-from domain.charge import Charge, charge_of
+from domain.account.charge import Charge, charge_of
+from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release
+from domain.account.usage import Tokens, Usage
 from domain.errors import (
     HoldClosed,
     NotFound,
@@ -25,9 +27,7 @@ from domain.errors import (
     TryAgain,
     UsageConflict,
 )
-from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.identity import NAMESPACE, account_id
-from domain.usage import Tokens, Usage
 
 TTL = timedelta(minutes=15)
 LOOK_S = 1.0

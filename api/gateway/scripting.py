@@ -15,8 +15,8 @@ from starlette.responses import Response
 from api.call import answer, enter, parse, read_body
 from api.openapi import documented
 from api.refusals import UpstreamFailed
+from domain.account.usage import Count
 from domain.errors import InvalidInput, NotFound
-from domain.usage import Count
 
 router = APIRouter(prefix="/v1/test", tags=["test"])
 

@@ -16,10 +16,10 @@ from adapters.upstream import UpstreamError, UpstreamStream, tokens_of
 from api.gateway.metered import Ask, Metered, failed
 from api.idempotency import Claim, Kept
 from api.refusals import AnswerNotKept, UpstreamFailed
-from domain.charge import Charge
+from domain.account.charge import Charge
+from domain.account.hold_facts import Release
+from domain.account.usage import Tokens
 from domain.errors import Refusal
-from domain.hold_facts import Release
-from domain.usage import Tokens
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = [

@@ -23,11 +23,11 @@ from api.openapi import documented
 from api.outgoing.endpoint_view import ONE, PATH, EndpointView, State, endpoint_of, view
 from api.outgoing.secrets import new_secret, telling
 from api.outgoing.sending import may_be_local
+from domain.contract.subscription import subscription_stream
 from domain.errors import Conflict, InvalidInput, NotFound
 from domain.identity import account_id
 from domain.outgoing import MessageType
-from domain.subscription import subscription_stream
-from domain.workspace import workspace_stream
+from domain.workspace.workspace import workspace_stream
 
 router = APIRouter(prefix=PATH, tags=["webhooks"])
 

@@ -16,10 +16,10 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, limit_of, position_of_cursor
 from api.reads import reading
+from domain.account.usage import Label
 from domain.errors import InvalidInput
 from domain.money import usd
-from domain.payment import Remedy
-from domain.usage import Label
+from domain.payment.facts import Remedy
 from projections import payments
 
 router = APIRouter(prefix="/v1/admin/payments", tags=["admin"])

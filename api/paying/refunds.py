@@ -14,10 +14,10 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
-from domain.account_facts import CreditsReversed
+from domain.account.credit_facts import CreditsReversed
+from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
 from domain.money import usd
-from domain.usage import Label
 
 router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 

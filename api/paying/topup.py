@@ -17,15 +17,15 @@ from api.openapi import documented
 from api.paying.urls import urls_of
 from api.reads import newest_position
 from api.refusals import IdempotencyKeyReuse
-from domain.catalogue import Catalogue
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
+from domain.account.usage import Label
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import AmountTooSmall, InvalidInput, PaymentRefNotAllowed, StripeOutcomeUnknown
 from domain.money import parse_usd, usd
-from domain.paying import Paid
-from domain.payment import payment_stream
-from domain.payment_attempt import PaymentAttempt
-from domain.payment_errors import AuthenticationRequired, CardDeclined
-from domain.usage import Label
+from domain.payment.attempt import PaymentAttempt
+from domain.payment.errors import AuthenticationRequired, CardDeclined
+from domain.payment.facts import payment_stream
+from domain.payment.paying import Paid
 
 router = APIRouter(prefix="/v1/billing", tags=["billing"])
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from api.call import Call
 from domain.errors import InvalidInput
-from domain.paying import Urls
+from domain.payment.paying import Urls
 
 LENGTH_MAX = 2_000
 

@@ -21,7 +21,7 @@ from adapters.postgres.provision import provide
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings
 from api.running.notes import Notes
-from domain.catalogue import Catalogue
+from domain.catalogue.catalogue import Catalogue
 from domain.facts import Context
 from domain.ledger import Ledger
 

@@ -16,10 +16,10 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
 from api.standing import Standing, standing
-from domain.budget import Budget, On, left, window_of
+from domain.account.budget import Budget, On, left, window_of
+from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
 from domain.money import usd
-from domain.usage import Label
 
 router = APIRouter(prefix="/v1/billing/budgets", tags=["billing"])
 

@@ -13,12 +13,12 @@ from adapters.postgres import decisions
 from api.call import Call, answer, enter
 from api.openapi import documented, path_parameter
 from api.spending.receipts import sources
-from domain.account_facts import Debited, UsageRecorded
-from domain.ask import Ask
-from domain.credit_account import CreditAccount
+from domain.account.ask import Ask
+from domain.account.credit_account import CreditAccount
+from domain.account.hold_facts import ONLY, HoldPlaced
+from domain.account.usage_facts import Debited, UsageRecorded
 from domain.errors import NotFound
 from domain.facts import Recorded
-from domain.hold_facts import ONLY, HoldPlaced
 from domain.identity import parse_usage_id
 from domain.places import account_stream
 

@@ -17,11 +17,11 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.spending.receipts import note
 from api.usage import BudgetWarning, warnings_of
+from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release, Route
+from domain.account.spending import admitted_by
+from domain.account.usage import Count, Label, Tokens
 from domain.errors import Conflict, HoldClosed, InvalidInput, NotFound, PaymentRequired
-from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release, Route
 from domain.identity import NAMESPACE, account_id
-from domain.spending import admitted_by
-from domain.usage import Count, Label, Tokens
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 

@@ -14,9 +14,9 @@ from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.standing import standing
+from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
-from domain.usage import Label
-from domain.workspace import workspace_stream
+from domain.workspace.workspace import workspace_stream
 
 router = APIRouter(prefix="/v1/oauth", tags=["billing"])
 

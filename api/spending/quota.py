@@ -14,7 +14,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented, query
 from api.reads import reading
 from api.standing import Standing, standing
-from domain.bucket import Bucket
+from domain.account.bucket import Bucket
 from domain.errors import NotFound
 from projections import quota
 from projections.quota import FaceQuota

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from adapters.stripe import readings
 from api.stripe.till import Till
 from domain.commands import Stream
-from domain.invoice import Invoice, InvoiceDocument, invoice_stream
-from domain.payment_attempt import PaymentAttempt
-from domain.processor import Intent
+from domain.invoice.invoice import Invoice, InvoiceDocument, invoice_stream
+from domain.payment.attempt import PaymentAttempt
+from domain.payment.processor import Intent
 
 Json = dict[str, Any]
 

@@ -12,11 +12,11 @@ import structlog
 
 from adapters.stripe import agreements
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
-from domain.contract_sync import Synced
+from domain.contract.processor import RemoteSubscription, Session
+from domain.contract.sync import Synced
 from domain.facts import Context
-from domain.invoice import InvoiceDocument
-from domain.invoicing import Failure
-from domain.plan_processor import RemoteSubscription, Session
+from domain.invoice.invoice import InvoiceDocument
+from domain.invoice.invoicing import Failure
 
 log = structlog.get_logger("daybook.stripe")
 

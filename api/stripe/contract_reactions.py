@@ -5,9 +5,9 @@ from __future__ import annotations
 from api.stripe.follower import REACTIONS, Reaction
 from api.stripe.till import Till
 from domain.commands import Stream
+from domain.contract.facts import SubscriptionEnded
+from domain.contract.subscription import CycleClosed, PlanChanged, Subscription, SubscriptionStarted
 from domain.facts import Context, Fact, Recorded
-from domain.subscription import CycleClosed, PlanChanged, Subscription, SubscriptionStarted
-from domain.subscription_facts import SubscriptionEnded
 
 
 async def bill_overage(recorded: Recorded, position: int, till: Till, context: Context) -> None:

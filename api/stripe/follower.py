@@ -17,9 +17,9 @@ from adapters.postgres import following, inbox
 from adapters.postgres.following import Fetched
 from api.stripe.inbox import Inbox
 from api.stripe.till import Till
-from domain.codec import topic_of
+from domain.codec import KINDS
 from domain.errors import TryAgain
-from domain.facts import Context, Fact, Recorded, kinds
+from domain.facts import Context, Fact, Recorded
 
 Reaction = Callable[[Recorded, int, Till, Context], Awaitable[None]]
 """Acts upon a committed fact: (recorded, position, till, context). It is called at least once,
@@ -56,8 +56,8 @@ class Follower:
         self._till = till
         self._inbox = inbox
         self._reactions = reactions
-        self._topics = [topic_of(kind) for kind in reactions]
-        self._openers = [topic_of(kind) for kind in kinds() if _names_stripe(kind)]
+        self._kinds = [kind.__name__ for kind in reactions]
+        self._openers = [name for name, kind in KINDS.items() if _names_stripe(kind)]
 
     async def step(self, *, every: bool = False, patience_s: float = TURN_S) -> int:
         """Carry out what the log asks for since the last step, and what failed before; how many
@@ -81,7 +81,7 @@ class Follower:
         head = await following.head(connection)
         while position < head:
             upto = min(head, position + SPAN)
-            facts = await following.read(connection, position, upto, self._topics, FACTS)
+            facts = await following.read(connection, position, upto, self._kinds, FACTS)
             if len(facts) == FACTS:
                 upto = facts[-1].position
             went_well += await self._react_to(connection, facts)

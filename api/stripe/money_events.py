@@ -14,8 +14,8 @@ from adapters.stripe import readings
 from api.paying.urls import billing_page
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
 from domain.facts import Context
-from domain.paying import Urls
-from domain.processor import Charge, Contest, Intent
+from domain.payment.paying import Urls
+from domain.payment.processor import Charge, Contest, Intent
 
 
 async def payment(event: StripeEvent, till: Till, context: Context) -> Disposition:

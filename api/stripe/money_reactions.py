@@ -5,11 +5,11 @@ from __future__ import annotations
 from api.paying.urls import billing_page
 from api.stripe.follower import REACTIONS
 from api.stripe.till import Till
+from domain.account.credit_account import CreditAccount
+from domain.account.topup_facts import AutoTopUpTriggered
 from domain.commands import Stream
-from domain.credit_account import CreditAccount
 from domain.facts import Context, Recorded
-from domain.paying import Urls
-from domain.topup_facts import AutoTopUpTriggered
+from domain.payment.paying import Urls
 
 
 async def charge(recorded: Recorded, position: int, till: Till, context: Context) -> None:

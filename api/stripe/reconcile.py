@@ -20,7 +20,7 @@ from api.stripe.comparison import COMPARISONS, Difference, event_type
 from api.stripe.handlers import all_handlers
 from api.stripe.inbox import HandlerFailed, Verdict
 from domain.errors import TryAgain
-from domain.payment_attempt import PaymentAttempt
+from domain.payment.attempt import PaymentAttempt
 from projections import payments
 
 WINDOW = timedelta(days=3)

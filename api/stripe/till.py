@@ -14,11 +14,11 @@ from adapters.settings import Settings
 from adapters.stripe.client import close_client, make_client
 from adapters.stripe.contracts import StripeContracts
 from adapters.stripe.payments import StripePayments
-from domain.catalogue import PlanCatalogue
+from domain.catalogue.catalogue import PlanCatalogue
+from domain.contract.processor import Contracts
 from domain.facts import Context
 from domain.ledger import Ledger
-from domain.plan_processor import Contracts
-from domain.processor import Payments
+from domain.payment.processor import Payments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

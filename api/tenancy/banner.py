@@ -9,7 +9,7 @@ import msgspec
 
 from api.call import Call
 from api.paying.portal import portal_link
-from domain.workspace import Workspace
+from domain.workspace.workspace import Workspace
 
 
 class Banner(msgspec.Struct, frozen=True):

@@ -17,11 +17,11 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
 from api.standing import standing
-from domain.bots import bot_of
+from domain.account.usage import Label
 from domain.errors import InvalidInput
 from domain.identity import NAMESPACE
-from domain.usage import Label
-from domain.workspace_facts import Bot, BotResumed, Pauser
+from domain.workspace.bots import bot_of
+from domain.workspace.facts import Bot, BotResumed, Pauser
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/bots", tags=["workspaces"])
 

@@ -15,8 +15,8 @@ from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.tenancy.banner import portal_path
+from domain.account.usage import Label
 from domain.identity import NAMESPACE
-from domain.usage import Label
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/deploys", tags=["workspaces"])
 

@@ -16,10 +16,10 @@ from api.openapi import documented, query
 from api.reading import limit_of, number_of
 from api.reads import newest_position
 from domain.codec import decode_fact
+from domain.contract.subscription import subscription_stream
 from domain.errors import InvalidInput
 from domain.identity import account_id
-from domain.subscription import subscription_stream
-from domain.workspace import workspace_stream
+from domain.workspace.workspace import workspace_stream
 from projections import positions
 
 router = APIRouter(prefix="/v1/events", tags=["workspaces"])

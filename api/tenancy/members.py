@@ -14,8 +14,8 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reads import newest_position
 from api.standing import standing
+from domain.account.usage import Label
 from domain.errors import InvalidInput
-from domain.usage import Label
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/members", tags=["workspaces"])
 

@@ -15,12 +15,12 @@ from api.openapi import documented
 from api.reads import newest_position
 from api.standing import Standing, standing
 from api.tenancy.banner import Banner, banner, portal_path
-from domain.ask import Ask
+from domain.account.ask import Ask
+from domain.account.funding import admit
+from domain.account.hold_facts import Labels
 from domain.errors import PaymentRequired
-from domain.funding import admit
-from domain.hold_facts import Labels
-from domain.storage import storage_of
-from domain.workspace import Workspace
+from domain.workspace.storage import storage_of
+from domain.workspace.workspace import Workspace
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}", tags=["workspaces"])
 

@@ -15,7 +15,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented
 from api.standing import standing
 from api.tenancy.status import StorageView
-from domain.storage import Storage, storage_of
+from domain.workspace.storage import Storage, storage_of
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/storage", tags=["workspaces"])
 

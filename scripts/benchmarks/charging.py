@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import uvloop
 
 from adapters.postgres.writer import Writer
-from domain.charge import Charge
+from domain.account.charge import Charge
+from domain.account.usage import Tokens, Usage
 from domain.errors import PaymentRequired, TryAgain
 from domain.ledger import Ledger
-from domain.usage import Tokens, Usage
 from scripts.benchmarks.clients import Order, Sample, no_waits
 from scripts.benchmarks.floor import POOR_EVERY, POOR_TURN
 from scripts.benchmarks.ground import now

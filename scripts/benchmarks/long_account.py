@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from domain.account_facts import Debited
+from domain.account.usage_facts import Debited
 from domain.codec import decode_fact, encode_fact
 from domain.identity import account_id
 from scripts.benchmarks.clients import Sample

@@ -11,12 +11,12 @@ import msgspec
 
 from adapters.postgres.database import Database
 from adapters.postgres.writer import Writer
-from domain.account_facts import SpendPolicySet
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import SpendPolicySet
+from domain.account.hold_facts import Labels
+from domain.account.usage import Usage
 from domain.commands import Command
-from domain.credit_account import CreditAccount
-from domain.hold_facts import Labels
 from domain.places import account_stream
-from domain.usage import Usage
 from scripts.benchmarks import ground
 from scripts.benchmarks.books import Books
 from scripts.benchmarks.charging import MODEL, TOKENS, Charging

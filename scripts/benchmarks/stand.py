@@ -19,7 +19,7 @@ from starlette.responses import Response
 from adapters.settings import read_settings
 from api.app import create_app
 from api.call import encode, enter, parse, read_body
-from domain.usage import Usage
+from domain.account.usage import Usage
 
 NOTHING = {"done": True}
 _usage = msgspec.json.Decoder(Usage)

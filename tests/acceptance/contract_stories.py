@@ -20,13 +20,13 @@ from api.stripe.contract_events import CONTRACT
 from api.stripe.contract_reactions import REACTING
 from api.stripe.money_events import MONEY
 from api.stripe.till import STRENGTH, Disposition, stripe_event
+from domain.account.usage import Tokens, Usage
+from domain.contract.subscribing import Paths
+from domain.contract.subscription import Subscription, subscription_stream
 from domain.errors import Refusal, TryAgain
 from domain.facts import Context, Recorded
 from domain.ledger import Ledger
-from domain.payment import payment_stream
-from domain.subscribing import Paths
-from domain.subscription import Subscription, subscription_stream
-from domain.usage import Tokens, Usage
+from domain.payment.facts import payment_stream
 from tests.acceptance.interleaving import START, WORKSPACE, Delivery, SlowBook, World, to_end
 
 ACTS = 14

@@ -34,11 +34,11 @@ from adapters.stripe.sandbox.server import create_app
 from api.stripe.money_events import MONEY
 from api.stripe.money_reactions import charge
 from api.stripe.till import Till, stripe_event
+from domain.account.topup_facts import AutoTopUpTriggered
 from domain.commands import Command, Done
 from domain.errors import TryAgain
 from domain.facts import Context, Recorded
 from domain.ledger import Ledger
-from domain.topup_facts import AutoTopUpTriggered
 from tests.domain.memory import MemoryBook, run
 
 WORKSPACE = "ws_1"

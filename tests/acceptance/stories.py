@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from domain.account_facts import Credited
+from domain.account.credit_facts import Credited
+from domain.account.usage import Tokens, Usage
 from domain.errors import PaymentRequired, TryAgain
-from domain.paying import Urls
-from domain.payment import payment_stream
-from domain.payment_errors import NotRefundable
-from domain.usage import Tokens, Usage
+from domain.payment.errors import NotRefundable
+from domain.payment.facts import payment_stream
+from domain.payment.paying import Urls
 from tests.acceptance.interleaving import WORKSPACE, World
 
 ACTS = 12

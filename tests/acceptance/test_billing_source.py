@@ -23,7 +23,7 @@ from tests.acceptance.spending import (
     use,
 )
 from tests.api.conftest import Served
-from tests.api.provider import gateway, script
+from tests.api.gateway.provider import gateway, script
 
 QUOTA = "/v1/billing/compile-quota"
 MINI = {"llm_model": "gpt-5.4-mini"}  # with 5 % markup, 4,000 input tokens cost 1,050 µ

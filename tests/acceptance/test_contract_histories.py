@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
+from domain.contract.facts import SubscriptionEnded
+from domain.contract.subscription import CycleClosed, CycleOpened, PlanChanged, SubscriptionStarted
 from domain.facts import project
 from domain.identity import account_id
-from domain.invoice import DUNNED, Invoice, invoice_stream
-from domain.subscription import CycleClosed, CycleOpened, PlanChanged, SubscriptionStarted
-from domain.subscription_facts import SubscriptionEnded
-from domain.workspace import Workspace, workspace_stream
+from domain.invoice.invoice import DUNNED, Invoice, invoice_stream
+from domain.workspace.workspace import Workspace, workspace_stream
 from tests.acceptance.contract_stories import ContractWorld, live
 from tests.acceptance.interleaving import WORKSPACE
 

@@ -12,7 +12,7 @@ import pytest
 from adapters.postgres.database import Database
 from tests.acceptance.spending import authorize, done, funding, on_plan, put, refused, to, use
 from tests.api.conftest import Served
-from tests.api.provider import gateway, script
+from tests.api.gateway.provider import gateway, script
 
 MINI = {"llm_model": "gpt-5.4-mini"}  # with 5 % markup, 4,000 input tokens cost 1,050 µ
 COST = 1_050

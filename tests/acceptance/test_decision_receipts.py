@@ -21,7 +21,7 @@ from tests.acceptance.spending import (
     use,
 )
 from tests.api.conftest import Served, serve, settings_of
-from tests.api.provider import gateway, script
+from tests.api.gateway.provider import gateway, script
 
 MINI = {"llm_model": "gpt-5.4-mini"}
 CHAT = "/v1/chat/completions"

@@ -15,7 +15,7 @@ from adapters.postgres.database import Database
 from tests.acceptance.conftest import catalogue
 from tests.acceptance.spending import authorize, done, funding, generate, on_plan, put, use
 from tests.api.conftest import PATIENCE_S, Served
-from tests.api.provider import gateway, script
+from tests.api.gateway.provider import gateway, script
 
 CLIENTS = 32
 ROUNDS = int(os.environ.get("DAYBOOK_ROUNDS", "12"))

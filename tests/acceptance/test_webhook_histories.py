@@ -15,15 +15,16 @@ from typing import Any
 
 import pytest
 
-from domain.account_facts import Credited, Debited
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited
+from domain.account.topup_facts import AutoTopUpResolved, AutoTopUpTriggered
+from domain.account.usage_facts import Debited
 from domain.commands import Stream
-from domain.credit_account import CreditAccount
 from domain.facts import project
 from domain.identity import account_id
-from domain.payment import attempt_stream
-from domain.payment_attempt import PaymentAttempt
-from domain.topup_facts import AutoTopUpResolved, AutoTopUpTriggered
-from domain.workspace import Workspace, workspace_stream
+from domain.payment.attempt import PaymentAttempt
+from domain.payment.facts import attempt_stream
+from domain.workspace.workspace import Workspace, workspace_stream
 from tests.acceptance.interleaving import WORKSPACE, World, to_end
 from tests.acceptance.stories import MINOR, live
 

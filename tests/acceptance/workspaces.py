@@ -12,8 +12,8 @@ import httpx
 from domain.commands import Command
 from domain.facts import Context
 from domain.ledger import Ledger
-from domain.tenancy import workspace_place
-from domain.workspace import Workspace
+from domain.workspace.tenancy import workspace_place
+from domain.workspace.workspace import Workspace
 from tests.acceptance.spending import done, on_plan
 from tests.adapters.postgres.writing import writing
 from tests.api.conftest import Served

@@ -9,16 +9,16 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from domain.account_facts import CreditAccountOpened, Credited, SpendPolicySet
-from domain.allowance_facts import AllowanceGranted
-from domain.catalogue import Catalogue, read_catalogue
+from domain.account.allowance_facts import AllowanceGranted
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import CreditAccountOpened, Credited, SpendPolicySet
+from domain.account.usage import Tokens, Usage
+from domain.catalogue.catalogue import Catalogue, read_catalogue
+from domain.catalogue.price_book import PRICE_BOOK, PriceBook, PriceEntry
 from domain.commands import Book
-from domain.credit_account import CreditAccount
 from domain.facts import Context, Fact
 from domain.identity import account_id
 from domain.ledger import Ledger
-from domain.price_book import PRICE_BOOK, PriceBook, PriceEntry
-from domain.usage import Tokens, Usage
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
+from domain.account.credit_account import CreditAccount
 from domain.commands import Command, Done, Stream
-from domain.credit_account import CreditAccount
 from domain.facts import Aggregate, Recorded, project, together
 
 T = TypeVar("T")

@@ -14,24 +14,25 @@ from typing import Any, Literal
 import yaml
 
 import adapters.catalogues
-from domain.account_facts import Credited, Debited, UsageRecorded
-from domain.budget import On
-from domain.catalogue import Catalogue, read_catalogue
-from domain.charge import Charge
+from domain.account.budget import On
+from domain.account.charge import Charge
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited
+from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release
+from domain.account.usage import Tokens, Usage
+from domain.account.usage_facts import Debited, UsageRecorded
+from domain.catalogue.catalogue import Catalogue, read_catalogue
 from domain.commands import Done
-from domain.credit_account import CreditAccount
+from domain.contract.plan_changing import Confirmed, Quoted
+from domain.contract.subscribing import price_of
+from domain.contract.subscription import Subscription, subscription_stream
 from domain.facts import Context, Fact
-from domain.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.identity import account_id, usage_id
 from domain.ledger import Ledger
-from domain.plan_changing import Confirmed, Quoted
-from domain.subscribing import price_of
-from domain.subscription import Subscription, subscription_stream
-from domain.usage import Tokens, Usage
-from domain.workspace import Workspace, workspace_stream
+from domain.workspace.workspace import Workspace, workspace_stream
+from tests.domain.contract.scripted_contracts import SUB, Scripted
 from tests.domain.given import LONG_AGO, NOW, chat, entries
 from tests.domain.memory import MemoryBook, run
-from tests.domain.scripted_contracts import SUB, Scripted
 
 WORKSPACE = "acme"
 ACCOUNT = account_id(WORKSPACE)

@@ -11,19 +11,19 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from eventsourcing.utils import TopicError, get_topic, resolve_topic
+from eventsourcing.utils import TopicError, get_topic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import domain
-from domain.account_facts import Debited
-from domain.codec import FactMapper, decode_fact, encode_fact, topic_of
+from domain.account.usage import Tokens, Usage
+from domain.account.usage_facts import Debited
+from domain.codec import KINDS, FactMapper, decode_fact, encode_fact
 from domain.facts import Aggregate, Fact, Recorded, aggregate_class
-from domain.usage import Tokens, Usage
 from tests.domain.given import NOW, account_with, at, charged, chat, faces, prices
 
-for module in pkgutil.iter_modules(domain.__path__):
-    importlib.import_module(f"domain.{module.name}")
+for module in pkgutil.walk_packages(domain.__path__, "domain."):
+    importlib.import_module(module.name)
 
 
 def all_of(kind: type[Any]) -> list[type[Any]]:
@@ -116,7 +116,7 @@ def test_there_are_facts() -> None:
 @given(data=st.data())
 def test_every_fact_comes_back_as_it_was(kind: type[Fact], data: st.DataObject) -> None:
     fact = data.draw(values(kind))
-    topic, state = topic_of(kind), encode_fact(fact)
+    topic, state = kind.TOPIC, encode_fact(fact)
 
     back = decode_fact(topic, state)
 
@@ -132,8 +132,8 @@ def test_every_fact_comes_back_as_it_was(kind: type[Fact], data: st.DataObject) 
 @pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
 def test_every_fact_belongs_to_an_aggregate_and_is_found_by_its_topic(kind: type[Fact]) -> None:
     assert kind in aggregate_class(kind).facts
-    assert resolve_topic(topic_of(kind)) is kind
-    assert topic_of(kind) == get_topic(kind)
+    assert KINDS[kind.__name__] is kind
+    assert get_topic(kind) == kind.TOPIC
 
 
 @pytest.mark.parametrize("kind", all_of(Aggregate), ids=lambda kind: kind.__name__)
@@ -154,22 +154,29 @@ def test_the_librarys_mapper_carries_facts_at_their_places() -> None:
     stored = mapper.to_stored_event(recorded)
 
     assert (stored.originator_id, stored.originator_version) == (account.id, account.version)
-    assert stored.topic == "domain.account_facts:Debited"
+    assert stored.topic == "domain:Debited"
     assert mapper.to_domain_event(stored) == recorded
 
 
 def test_what_is_not_a_fact_cannot_be_read() -> None:
     with pytest.raises(TopicError):
-        decode_fact("domain.account_facts:Invented", b"{}")
+        decode_fact("domain:Invented", b"{}")
     with pytest.raises(msgspec.DecodeError):
-        decode_fact("domain.account_facts:Debited", b"{}")
+        decode_fact("domain:Debited", b"{}")
 
 
 def test_unknown_fields_of_a_later_version_are_passed_over() -> None:
     [debit] = charged(account_with(1_000_000), chat(input=5))
     later = encode_fact(debit)[:-1] + b',"added_later":1}'
 
-    assert decode_fact(topic_of(Debited), later) == debit
+    assert decode_fact(Debited.TOPIC, later) == debit
+
+
+def test_a_fact_is_known_by_its_name_wherever_it_is_written() -> None:
+    [debit] = charged(account_with(1_000_000), chat(input=5))
+
+    for topic in ("domain:Debited", "domain.account_facts:Debited"):
+        assert decode_fact(topic, encode_fact(debit)) == debit
 
 
 def test_the_debit_of_a_typical_request_is_under_400_bytes() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from domain.account_facts import Debited, UsageRated, UsageRecorded
+from domain.account.usage_facts import Debited, UsageRated, UsageRecorded
+from domain.catalogue.price_book import PriceEntry
 from domain.errors import BudgetExhausted, InvalidInput, OAuthRejected
 from domain.facts import Context
 from domain.identity import usage_id
-from domain.price_book import PriceEntry
 from tests.domain.memory import run
 from tests.domain.tenant import WORKSPACE, Tenant
 

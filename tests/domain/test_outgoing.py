@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import outgoing
-from domain.budget import BudgetWarned
+from domain.account.budget import BudgetWarned
 from domain.outgoing import SCHEDULE, TYPES, fallen, message_id, notices, retry_after
 from tests.domain.given import LONG_AGO
 

@@ -12,7 +12,7 @@ from domain.errors import Refusal
 
 TREES = {
     name: importlib.import_module(name)
-    for name in (f"domain.{module.name}" for module in pkgutil.iter_modules(domain.__path__))
+    for name in (module.name for module in pkgutil.walk_packages(domain.__path__, "domain."))
     if name.endswith("errors")
 }
 

@@ -20,9 +20,9 @@ import psycopg
 from psycopg import AsyncConnection
 
 from adapters.postgres.database import Database
+from domain.account.usage import Usage
 from domain.errors import Refusal
 from domain.ledger import Ledger
-from domain.usage import Usage
 from projections.compare import compare
 from projections.models import MODELS
 from projections.rebuild import rebuild

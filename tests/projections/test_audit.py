@@ -5,8 +5,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from eventsourcing.utils import get_topic
 
 from adapters.postgres.database import Database
+from domain.account.credit_account import CreditAccount
 from domain.identity import account_id
 from domain.ledger import Ledger
 from projections.compare import Difference, compare
@@ -93,8 +95,8 @@ def test_replay_does_not_trust_snapshots(database: Database) -> None:
     honest = replayed(database)
     rows(
         database,
-        "INSERT INTO snapshots VALUES (%s, %s, 'domain.credit_account:CreditAccount', '{}')",
-        *(account_id("acme"), honest.version),
+        "INSERT INTO snapshots VALUES (%s, %s, %s, '{}')",
+        *(account_id("acme"), honest.version, get_topic(CreditAccount)),
     )
     assert replayed(database).account.state() == honest.account.state()
 

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from structlog.testing import LogCapture
 
 from adapters.postgres.database import Database
-from domain.account_facts import Debited
+from domain.account.usage_facts import Debited
 from domain.ledger import Ledger
 from projections import positions, tables
 from projections.balances import Balances

@@ -16,10 +16,10 @@ from domain.commands import Command
 from domain.errors import NotFound
 from domain.facts import Context
 from domain.ledger import Ledger
-from domain.tenancy import workspace_place
-from domain.workspace import Workspace
-from domain.workspace_errors import PlanLimitReached
-from domain.workspace_facts import PaymentMethodRemoved, PaymentMethodSaved
+from domain.workspace.errors import PlanLimitReached
+from domain.workspace.facts import PaymentMethodRemoved, PaymentMethodSaved
+from domain.workspace.tenancy import workspace_place
+from domain.workspace.workspace import Workspace
 from projections import bots, workspace_status
 from tests.domain.given import NOW, at
 from tests.projections.stories import ask, dump, post, rebuilt, write

@@ -40,7 +40,7 @@ class Wire:
         async def there() -> None:
             while data := await client.read(65_536):
                 # An append is the only call that names a fact's topic.
-                if self.armed and b"domain." in data and b"Debited" in data:
+                if self.armed and b"domain:" in data and b"Debited" in data:
                     self.cuts += 1
                     armed, self.armed = self.armed, ""
                     if armed == "before":

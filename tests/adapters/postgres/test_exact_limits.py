@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from adapters.postgres.database import Database
-from domain.catalogue import read_catalogue
+from domain.account.hold_facts import Labels
+from domain.account.usage import Tokens, Usage
+from domain.catalogue.catalogue import read_catalogue
+from domain.catalogue.price_book import PriceEntry
 from domain.errors import PaymentRequired, TryAgain
-from domain.hold_facts import Labels
 from domain.ledger import Ledger
-from domain.price_book import PriceEntry
-from domain.usage import Tokens, Usage
 from tests.adapters.postgres.writing import writing
 from tests.domain.given import LONG_AGO, at
 from tests.domain.tenant import FOLDER

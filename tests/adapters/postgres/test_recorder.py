@@ -25,8 +25,9 @@ from adapters.postgres.application import LedgerApplication
 from adapters.postgres.database import Database
 from adapters.postgres.recorder import CellDatastore, EventRecorder
 from adapters.postgres.writer import Writer
-from domain.account_facts import Credited, Debited
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited
+from domain.account.usage_facts import Debited
 from domain.facts import project
 from domain.identity import account_id
 from tests.adapters.postgres.library_cases import (
@@ -209,7 +210,7 @@ def test_the_library_and_the_writer_take_turns_on_one_stream(
 def test_an_auditor_needs_to_import_nothing_else() -> None:
     """In a process of its own, where no other test has imported the aggregates."""
     script = (
-        "import adapters.postgres.application, domain.facts, domain.account_facts as a;"
+        "import adapters.postgres.application, domain.facts, domain.account.usage_facts as a;"
         "print(domain.facts.aggregate_class(a.Debited).__name__)"
     )
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from adapters.postgres.database import Database
-from domain.charge import Charge
+from domain.account.charge import Charge
+from domain.account.credit_account import CreditAccount
 from domain.commands import Command
-from domain.credit_account import CreditAccount
 from domain.errors import (
     AlreadyVoided,
     InsufficientCredits,

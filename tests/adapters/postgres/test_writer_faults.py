@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from adapters.postgres.database import Database, prepare
 from adapters.postgres.embedded import EmbeddedServer
 from adapters.postgres.writer import Writer
-from domain.codec import encode_fact, topic_of
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
+from domain.codec import encode_fact
 from domain.errors import TryAgain
 from domain.facts import Recorded
 from domain.identity import account_id
@@ -265,7 +265,7 @@ async def _save(connection: AsyncConnection, recorded: Recorded, cause: str) -> 
         (
             [recorded.originator_id],
             [recorded.originator_version],
-            [topic_of(type(recorded.fact))],
+            [recorded.fact.TOPIC],
             [encode_fact(recorded.fact)],
             [cause],
             [move[0]],

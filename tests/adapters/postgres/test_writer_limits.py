@@ -12,13 +12,13 @@ import pytest
 
 from adapters.postgres.application import LedgerApplication
 from adapters.postgres.database import Database
-from domain.account_facts import Debited
+from domain.account.credit_account import CreditAccount
+from domain.account.usage_facts import Debited
+from domain.catalogue.price_book import PriceEntry
 from domain.commands import Command
-from domain.credit_account import CreditAccount
 from domain.errors import Busy, InsufficientCredits, NotFound
 from domain.identity import account_id
 from domain.ledger import Ledger, account_stream
-from domain.price_book import PriceEntry
 from tests.adapters.postgres.writing import debits, ledger_with, rows, writing
 from tests.domain.given import NOW, at, call, chat, entries, open_ledger
 

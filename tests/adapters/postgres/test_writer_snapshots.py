@@ -11,7 +11,7 @@ import pytest
 
 from adapters.postgres.application import LedgerApplication
 from adapters.postgres.database import Database
-from domain.credit_account import CreditAccount
+from domain.account.credit_account import CreditAccount
 from domain.facts import project
 from domain.identity import account_id
 from domain.ledger import Ledger, account_stream
@@ -70,8 +70,8 @@ def test_a_snapshot_is_used_at_all(database: Database) -> None:
         (None, b"{}"),
         ("domain.no_such_module:Nothing", b"{}"),
         ("no_such_package:Nothing", b"{}"),
-        ("domain.wallet:Grant", b'{"grant_id":"g1","remaining":5}'),
-        ("domain.wallet", b"{}"),
+        ("domain.account.wallet:Grant", b'{"grant_id":"g1","remaining":5}'),
+        ("domain.account.wallet", b"{}"),
     ],
 )
 def test_a_corrupt_snapshot_is_passed_over(

@@ -10,7 +10,7 @@ import msgspec
 from adapters.postgres.database import Database
 from domain.commands import Command, Stream
 from domain.facts import Context
-from domain.invoice import DocumentLine, Invoice, InvoiceDocument, invoice_stream
+from domain.invoice.invoice import DocumentLine, Invoice, InvoiceDocument, invoice_stream
 from domain.ledger import Ledger
 from tests.adapters.postgres.writing import writing
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.invoice_pdf import amount, described, pdf, unit_price
 from api.contract.invoice_document import printed
-from domain.catalogue import read_catalogue
+from domain.catalogue.catalogue import read_catalogue
 from projections.documents import Document, Line
 from tests.acceptance.spending import refused
 from tests.api.conftest import Served, until

@@ -1,0 +1,1 @@
+"""Credit accounts: what a workspace has to spend, and every decision to spend it."""

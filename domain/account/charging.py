@@ -1,0 +1,191 @@
+"""Use cases of services: charge an act, take it back, price it later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from domain.account.charge import NOT_METERED, Charge, charge_of
+from domain.account.credit_account import CreditAccount
+from domain.account.credit_facts import Credited
+from domain.account.hold_facts import HoldPlaced
+from domain.account.spending import CycleIsOver, Spending, rolled
+from domain.account.usage import Usage
+from domain.account.usage_facts import Debited, UsageRecorded
+from domain.catalogue.catalogue import PlanCatalogue
+from domain.catalogue.price_book import PriceBook
+from domain.commands import Command, Done
+from domain.errors import AlreadyVoided, NotFound, UsageConflict
+from domain.facts import Context, Recorded
+from domain.identity import parse_usage_id
+from domain.places import PRICES, RATING, account_stream
+
+ACTS = (Debited, UsageRecorded)
+
+
+class Charging(Spending):
+    """What services ask of the book."""
+
+    async def charge(self, workspace_id: str, usage: Usage, context: Context) -> Charge:
+        """Charge one metered act, exactly once per ``event_id``.
+
+        :raises PaymentRequired: nothing pays for it; nothing was recorded.
+        :raises UsageConflict: the ``event_id`` was used for another act.
+        """
+        command = await self._command(workspace_id, usage, context)
+        try:
+            done = await self.book.submit(command)
+        except CycleIsOver:
+            await self.roll_over(workspace_id, context)
+            done = await self.book.submit(command)
+        return _charged_now(done) or await self._charged_before(done, usage)
+
+    async def charge_many(
+        self, workspace_id: str, usages: Sequence[Usage], context: Context
+    ) -> list[Charge | BaseException]:
+        """Charge many acts of one workspace in order, each exactly once and for itself:
+        a refusal stands at its act's place and stops none of the others."""
+        commands = [await self._command(workspace_id, usage, context) for usage in usages]
+        ends = await self.book.submit_all(commands)
+        if any(isinstance(end, CycleIsOver) for end in ends):
+            await self.roll_over(workspace_id, context)
+            ends = await self.book.submit_all(commands)
+        charges: list[Charge | BaseException] = []
+        for usage, end in zip(usages, ends, strict=True):
+            if isinstance(end, BaseException):
+                charges.append(end)
+                continue
+            try:
+                charges.append(_charged_now(end) or await self._charged_before(end, usage))
+            except UsageConflict as conflict:
+                charges.append(conflict)
+        return charges
+
+    async def _command(self, workspace_id: str, usage: Usage, context: Context) -> Command:
+        """An act as a command. One that is a fact, whatever became of its hold, says who was to
+        pay for the call: that is looked up."""
+        placed = None
+        if usage.mode == "record" and usage.hold_id is not None:
+            account = account_stream(workspace_id)
+            found = await self.book.find_cause(account.id, f"hold:{usage.hold_id}")
+            if found is not None and isinstance(found[0].fact, HoldPlaced):
+                placed = found[0].fact
+        return _charge_command(workspace_id, usage, context, placed)
+
+    async def _charged_before(self, done: Done, usage: Usage) -> Charge:
+        """The answer of a retry, which may need to be looked up."""
+        act = _act_of(done)
+        if act is None:
+            return NOT_METERED
+        fact, position = act.fact, done.position
+        assert isinstance(fact, Debited | UsageRecorded)
+        if fact.usage != usage:
+            raise UsageConflict(f"event_id {usage.event_id} was already used for a different act")
+        if isinstance(fact, Debited):
+            balance = fact.balance_after
+        else:
+            balance = await self.book.balance_at(act.originator_id, act.originator_version)
+        return charge_of(act, balance, position, True)
+
+    async def void(
+        self,
+        workspace_id: str,
+        id: str,
+        context: Context,
+        *,
+        reason: str | None = None,
+        ticket_ref: str | None = None,
+        reinstate_expired: bool = False,
+    ) -> Done:
+        """Give back what an act drew; one of its facts is the `UsageVoided`.
+
+        :raises NotFound: no such act in this workspace.
+        :raises AlreadyVoided: a usage is voided once.
+        """
+        account = account_stream(workspace_id)
+        place = parse_usage_id(id)
+        found = await self.book.find(*place) if place and place[0] == account.id else None
+        original = found[0].fact if found else None
+        if not isinstance(original, Debited | UsageRecorded) or original.usage is None:
+            raise NotFound("usage", id)
+        if isinstance(original, UsageRecorded) and original.rated is None:
+            paid = await self.book.find_cause(account.id, f"rated_debit:{id}")
+            if paid is not None:
+                debit = paid[0].fact
+                assert isinstance(debit, Debited)
+                original = msgspec.structs.replace(debit, usage=original.usage)
+        credited: dict[str, Credited] = {}
+        for grant_id in {g for draw in original.draws for g in draw.grants}:
+            opened = await self.book.find(account.id, int(grant_id[1:]))
+            if opened is not None and isinstance(opened[0].fact, Credited):
+                credited[grant_id] = opened[0].fact
+
+        def decide(account: CreditAccount) -> int:
+            account.void(id, original, credited, reason, ticket_ref, reinstate_expired, context)
+            return account.balance
+
+        done = await self.book.submit(Command((account,), decide, f"void:{id}"))
+        if done.replayed:
+            raise AlreadyVoided(f"{id} was voided before")
+        return done
+
+    async def rate_unrated(self, workspace_id: str, id: str, context: Context) -> bool:
+        """Price an act that was recorded before its model had a price; False if it still has
+        none (or is rated or voided already)."""
+        account = account_stream(workspace_id)
+        place = parse_usage_id(id)
+        found = await self.book.find(*place) if place and place[0] == account.id else None
+        original = found[0].fact if found else None
+        if not isinstance(original, UsageRecorded) or original.rated is not None:
+            return False
+        at = original.usage.occurred_at or original.recorded_at
+
+        def decide(account: CreditAccount, prices: PriceBook) -> bool:
+            in_force = prices.at(at)
+            first = in_force.version if in_force else 1
+            return any(
+                account.rate(id, original, book, context) for book in prices.versions[first - 1 :]
+            )
+
+        done = await self.book.submit(Command((account,), decide, f"rating:{id}", (PRICES,)))
+        return bool(done.answer) and not done.replayed
+
+    async def expire_credits(self, workspace_id: str, context: Context) -> Done:
+        """Write off grants whose time is over; the sweeper's part, nobody waits for it."""
+
+        def decide(account: CreditAccount) -> None:
+            account.expire_credits(context)
+            account.consider_topup(context)
+
+        return await self.book.submit(Command((account_stream(workspace_id),), decide))
+
+
+def _charged_now(done: Done) -> Charge | None:
+    """The answer of an act that was committed just now; None for a retry's."""
+    if done.replayed:
+        return None
+    act = _act_of(done)
+    return NOT_METERED if act is None else charge_of(act, done.answer, done.position, False)
+
+
+def _act_of(done: Done) -> Recorded | None:
+    for recorded in done.facts:
+        fact = recorded.fact
+        if isinstance(fact, ACTS) and fact.usage is not None:
+            return recorded
+    return None
+
+
+def _charge_command(
+    workspace_id: str, usage: Usage, context: Context, placed: HoldPlaced | None
+) -> Command:
+    def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> int:
+        if not account.version:
+            raise NotFound("workspace", workspace_id)
+        rolled(account, context)
+        account.charge(usage, plans.current, prices, context, placed)
+        return account.wallet.balance
+
+    account = account_stream(workspace_id)
+    return Command((account,), decide, f"usage:{usage.event_id}", RATING)

@@ -1,0 +1,1 @@
+"""Invoices: mirrors of Stripe's, and our overage on them."""

@@ -1,0 +1,1 @@
+"""The tenant: its people, its bots, their deploys and what they store."""
