@@ -101,17 +101,17 @@ class AutoTopUpResolved(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, account: AccountState) -> None:
         auto = account.auto_topup
         assert auto is not None
-        spent = auto.spent
-        if auto.month == self.month:
-            expected = auto.in_flight == self.payment_attempt_id
-            if self.outcome == "failed":
-                spent = max(spent - self.amount, 0)
-            elif not expected:  # it had failed, and was paid after all
-                spent += self.amount
+        is_expected = auto.in_flight == self.payment_attempt_id
+        month, spent = auto.month, auto.spent
+        if self.outcome == "failed":
+            spent -= min(self.amount, auto.spent_in(self.month))
+        elif not is_expected:  # it had failed, and was paid after all: this month's money
+            month, spent = self.month, auto.spent_in(self.month) + self.amount
         account.auto_topup = replace(
             auto,
-            in_flight=None if auto.in_flight == self.payment_attempt_id else auto.in_flight,
+            in_flight=None if is_expected else auto.in_flight,
             failures=self.consecutive_failures,
+            month=month,
             spent=spent,
         )
 

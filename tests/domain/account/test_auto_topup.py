@@ -121,6 +121,20 @@ def test_what_failed_and_was_paid_after_all_lets_it_go_on() -> None:
     assert made.auto_topup.spent == 20 * USD
 
 
+def test_what_is_paid_after_all_counts_in_the_month_in_which_it_is_paid() -> None:
+    made, july = account(0, monthly_cap=20 * USD), 40 * 86_400
+    june = order(made).in_flight
+    assert june is not None
+    made.topup_ended(june, "failed", 20 * USD, at(1), suspend="authentication_required")
+    made.adjust(-20 * USD, "spent", "T", "spent", at(july))
+
+    made.credit(20 * USD, "auto_topup", "credit:1", at(july), payment_attempt_id=june)
+    made.topup_ended(june, "credited", 20 * USD, at(july))
+
+    assert order(made).spent_in("2026-07") == 20 * USD
+    assert (order(made).in_flight, order(made).suspended) == (None, "cap")
+
+
 def test_a_frozen_account_waits_and_goes_on_when_it_is_released() -> None:
     made = account(6 * USD)
     made.freeze("admin", "T", None, at(1))
