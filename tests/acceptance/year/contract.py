@@ -51,6 +51,7 @@ class Contract:
         self.quotes: dict[str, dict[str, Any]] = {}
         self.charged: dict[str, Due] = {}  # by quote
         self.paid_for = (0, self.starts, self.ends)  # the last debit: cents, from, to
+        self.calls: set[str] = set()  # holds that stand
 
     def fold(self) -> Contract:
         """Take in everything."""
@@ -202,16 +203,20 @@ class Contract:
     # The account's facts.
 
     def _use(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.calls.discard(data["usage"].get("hold_id", ""))
         if data["usage"]["meter"] == "chat_generation":
             self.units.take(entry)
 
     def _hold(self, entry: Entry, data: dict[str, Any]) -> None:
+        self.calls.add(data["hold_id"])
         if data["meter"] == "chat_generation":
             self.units.hold(entry)
 
     def _let_go(self, entry: Entry, data: dict[str, Any]) -> None:
-        if self._sells_credits:
-            self.units.let_go(entry)
+        if data["hold_id"] not in self.calls:
+            self._say(entry, "no such hold stands")
+        self.calls.discard(data["hold_id"])
+        self.units.let_go(entry)
 
     def _give_back(self, entry: Entry, data: dict[str, Any]) -> None:
         if data["usage"]["meter"] == "chat_generation":

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from adapters.postgres.database import Database
+from tests.acceptance.paying import settle
+from tests.acceptance.subscribing import at, change, spend, subscribed, subscription
 from tests.acceptance.year.journal import Entry, Journal, moment, read
 from tests.acceptance.year.mortal import mortal
 from tests.acceptance.year.town import stamp
@@ -46,6 +48,34 @@ def test_whoever_is_killed_meanwhile_bills_to_the_cent_too(database: Database) -
 
     assert wrong == []
     assert sum(town.kills.values()) > 1, f"hardly anybody died: {town.kills}"
+
+
+def test_a_plan_that_stripe_renewed_and_we_did_not_believe_in_is_judged_by_what_was_paid(
+    database: Database,
+) -> None:
+    with sandboxed(database, "flarex", mode="held") as shop:
+        workspace = subscribed(shop, "pro")
+        change(shop, workspace, "starter")
+        shop.sandbox.control.script({"path": "*", "fault": "drop_after", "times": 9})
+        unheard = shop.app.call("DELETE", "/v1/billing/plan-change", workspace=workspace)
+        shop.sandbox.control.script()
+        shop.to("2026-07-01T00:00:00Z")
+        spend(shop, workspace, 10)  # opens the cycle, on the plan that was believed in
+        opened = subscription(shop, workspace)["plan"]
+        settle(shop)
+        at(shop, "2026-07-01T02:00:00Z")
+        spend(shop, workspace, 4_000)
+        at(shop, "2026-08-01T02:00:00Z")
+
+    journal = read(database)
+    assert (unheard.status_code, opened) == (503, "starter")
+    assert of_events(journal) == []
+    assert of_events(journal.altered(lambda entry: None if adopts(entry) else entry)) != []
+
+
+def adopts(entry: Entry) -> bool:
+    """Whether the plan that Stripe bills is taken over."""
+    return str(entry.data.get("cause", "")).startswith("plan_at_stripe:")
 
 
 # The control: whoever changes one thing in the books is found out.
@@ -127,6 +157,19 @@ def used_more(data: Data) -> Data:
     return data | {"usage": usage | {"tokens": dearer}}
 
 
+def held_more(data: Data) -> Data:
+    """An authorisation that sets a credit too many aside."""
+    return data | {"units": data["units"] + 1} if data["meter"] == "chat_generation" else data
+
+
+def returned_more(data: Data) -> Data:
+    """A mistake that gave back a credit more than it had taken."""
+    if data["usage"]["meter"] != "chat_generation" or not data["draws"]:
+        return data
+    first, *others = data["draws"]
+    return data | {"draws": [first | {"units": first.get("units", 0) + 1}, *others]}
+
+
 def paused_by_plan(data: Data) -> Data:
     """A bot that the plan paused although nobody chose a smaller one."""
     return data | {"by": "plan_limit"}
@@ -143,6 +186,10 @@ FORGERIES: list[tuple[str, Forgery]] = [
     ("PlanChangeQuoted", quoted_more),
     ("PlanChanged", charged_more),
     ("SubscriptionPastDue", later("grace_ends_at")),
+    ("HoldPlaced", held_more),
+    ("HoldReleased", lambda data: data | {"hold_id": "hold_of_nobody"}),
+    ("UsageVoided", more("amount")),
+    ("UsageVoided", returned_more),
     ("UsageRecorded", used_more),
     ("Debited", more("amount")),
     ("BotPaused", paused_by_plan),

@@ -98,8 +98,7 @@ class Units:
 
     def let_go(self, entry: Entry) -> None:
         """A call did not happen, or took too long."""
-        if self.holds.pop(entry.data["hold_id"], None) is None:
-            self._say(entry, "no such hold stands")
+        self.holds.pop(entry.data["hold_id"], None)
 
     def take(self, entry: Entry) -> None:
         """An act: its own sources first, as the specification orders them."""
@@ -130,6 +129,9 @@ class Units:
     def give_back(self, entry: Entry) -> None:
         """An act was a mistake: what it took goes back where it came from."""
         taken = self.taken.pop(entry.data["usage"]["event_id"])
+        said = sum(draw.get("units", 0) for draw in _draws(entry) if draw["source"] != "absorbed")
+        if said != taken.included + taken.beyond:
+            self._say(entry, f"gives {said} back, taken were {taken}")
         if taken.cycle == self.cycle:
             self.used -= taken.included
         elif taken.cycle in self.closed:
