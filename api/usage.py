@@ -13,7 +13,6 @@ from starlette.responses import Response
 from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
-from api.spending.receipts import note
 from domain.account.budget import Reached
 from domain.account.charge import Charge
 from domain.account.usage import Label, Usage
@@ -176,7 +175,7 @@ def count(call: Call, end: Charge | Exception) -> None:
         outcome = "replayed" if end.replayed else "charged" if end.metered else "not_metered"
     elif isinstance(end, PaymentRequired):
         outcome = "payment_required"
-        note(call, end)
+        call.house.receipts.note(call.workspace_id, end)
     else:
         outcome = "try_again" if isinstance(end, TryAgain) else "refused"
     call.house.metrics.charges.labels(outcome).inc()

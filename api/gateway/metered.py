@@ -15,7 +15,6 @@ import structlog
 from adapters.upstream import Upstream, UpstreamError, tokens_of
 from api.call import Call
 from api.refusals import UpstreamFailed
-from api.spending.receipts import note
 from domain.account.charge import Charge, charge_of
 from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.account.usage import Tokens, Usage
@@ -190,7 +189,7 @@ async def begin(call: Call, ask: Ask, key: str) -> Metered:
             ttl=TTL,
         )
     except PaymentRequired as refusal:
-        note(call, refusal)
+        call.house.receipts.note(call.workspace_id, refusal)
         raise
     hold = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
     return Metered(call, ask, hold, key)

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
-from api.spending.receipts import note
 from api.usage import BudgetWarning, warnings_of
 from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release, Route
 from domain.account.spending import admitted_by
@@ -167,7 +166,7 @@ async def _authorize(call: Call, asked: Authorization, key: str) -> Answer:
             ttl=timedelta(seconds=asked.ttl_seconds),
         )
     except PaymentRequired as refusal:
-        note(call, refusal)
+        call.house.receipts.note(call.workspace_id, refusal)
         raise
     placed = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
     admitted = done.answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -16,9 +16,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from adapters.postgres import decisions
 from adapters.postgres.decisions import Receipt
 from domain.errors import PaymentRequired
-
-if TYPE_CHECKING:
-    from api.call import Call
 
 WAITING_MAX = 2_000
 OF_ONE_MAX = 50
@@ -52,12 +49,13 @@ class Receipts:
         with contextlib.suppress(psycopg.Error, PoolTimeout):
             await self._write()
 
-    def note(self, workspace_id: str, refusal: PaymentRequired) -> str | None:
-        """Keep a refusal's receipt; answers its id, or None where there is no room."""
+    def note(self, workspace_id: str, refusal: PaymentRequired) -> None:
+        """Keep a refusal's receipt and give it the id under which it is explained; none where
+        there is no room."""
         if refusal.at is None or len(self._waiting) >= WAITING_MAX:
-            return None
+            return
         if self._of_one[workspace_id] >= OF_ONE_MAX:
-            return None
+            return
         decision_id = f"dec_{uuid4().hex}"
         body = {
             "decision_id": decision_id,
@@ -77,7 +75,7 @@ class Receipts:
         self._waiting[decision_id] = Receipt(decision_id, workspace_id, refusal.at, text)
         self._of_one[workspace_id] += 1
         self._work.set()
-        return decision_id
+        refusal.decision_id = decision_id
 
     async def find(self, workspace_id: str, decision_id: str) -> str | None:
         """A receipt's JSON, also of one that is not written yet."""
@@ -105,11 +103,6 @@ class Receipts:
             async with self._pool.connection() as connection:
                 await decisions.keep(connection, list(self._writing.values()))
         self._writing = {}
-
-
-def note(call: Call, refusal: PaymentRequired) -> None:
-    """Give a refusal the id under which it is explained."""
-    refusal.decision_id = call.house.receipts.note(call.workspace_id, refusal)
 
 
 def sources(had: tuple[tuple[str, int], ...]) -> list[dict[str, str | int]]:
