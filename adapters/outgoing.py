@@ -20,6 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 from standardwebhooks import Webhook
 
+from adapters.authorities import authorities
+
 URL_MAX = 2000
 PATIENCE_S = 15.0
 """For one attempt, from looking up the name to the answer's first line."""
@@ -48,7 +50,7 @@ class Sender:
         """``trusted``: the authorities to trust instead of the usual ones."""
         self._local = local
         self._http = httpx.AsyncClient(
-            verify=trusted or True,
+            verify=trusted or authorities(),
             timeout=PATIENCE_S,
             trust_env=False,
             follow_redirects=False,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from adapters.authorities import authorities
 from domain.account.usage import Tokens
 
 LINE_MAX = 4_000_000  # bytes
@@ -60,7 +61,9 @@ class Upstream:
         trust = urlsplit(url).hostname not in LOOPBACK
         timeout = httpx.Timeout(patience_s, connect=min(patience_s, 10.0))
         limits = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
-        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=trust)
+        self._http = httpx.AsyncClient(
+            timeout=timeout, limits=limits, trust_env=trust, verify=authorities()
+        )
 
     async def close(self) -> None:
         """Let go of every connection."""

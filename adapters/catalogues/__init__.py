@@ -72,8 +72,9 @@ def load(name_or_path: str) -> tuple[Catalogue, str]:
 def parse(text: str, source: str) -> tuple[Catalogue, str]:
     """As `load`, from the text of a document; ``source`` names it in messages."""
     try:
-        root = yaml.compose(text, Loader=_Strict)
-        document = yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader
+        reader = _Strict(text)
+        root = reader.get_single_node()
+        document = reader.construct_document(root) if root is not None else None
     except yaml.YAMLError as error:
         raise CatalogueUnusable(f"{source} is not a catalogue: {error}") from None
     try:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import httpx
 
+from adapters.authorities import authorities
 from domain.errors import StripeUnavailable
 
 PATIENCE_S = 60.0
 """A clock that moves by a year does a year's work."""
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whom we believe to be who they are. Reading that list takes longer than a call."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 class Backstage:
@@ -29,7 +22,7 @@ class Backstage:
 
     def __init__(self, url: str) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=PATIENCE_S, trust_env=False, verify=_trusted()
+            base_url=url, timeout=PATIENCE_S, trust_env=False, verify=authorities()
         )
 
     async def aclose(self) -> None:

@@ -12,6 +12,7 @@ import stripe
 import structlog
 from anyio import sleep
 
+from adapters.authorities import authorities
 from adapters.settings import Settings
 from domain.errors import StripeOutcomeUnknown, StripeUnavailable
 
@@ -98,7 +99,7 @@ class Line(stripe.HTTPClient):
         # Proxies are for the world outside.
         trust = urlsplit(url).hostname not in LOOPBACK
         timeout = httpx.Timeout(patience_s, connect=min(patience_s, 3.0))
-        self._http = httpx.AsyncClient(timeout=timeout, trust_env=trust)
+        self._http = httpx.AsyncClient(timeout=timeout, trust_env=trust, verify=authorities())
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None

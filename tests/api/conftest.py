@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import uvicorn
 
+from adapters.authorities import authorities
 from adapters.postgres import keys
 from adapters.postgres.database import Database
 from adapters.settings import Settings
@@ -37,7 +38,13 @@ class Served:
         # Kept alive for each of many threads: a pool that is full closes a connection that
         # another thread was just given.
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, limits=limits)
+        self.http = httpx.Client(
+            base_url=url,
+            timeout=PATIENCE_S,
+            trust_env=False,
+            limits=limits,
+            verify=authorities(),  # reading the list anew takes longer than most tests
+        )
         self._numbers = count(1)
 
     def key(self, *scopes: str, workspace_id: str | None = None) -> str:

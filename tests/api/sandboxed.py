@@ -77,7 +77,7 @@ def sandboxed(
         with serve(settings) as app:
             url = f"{app.url}/v1/webhooks/stripe"
             told = {"url": url, "secret": SECRET, "mode": mode}
-            httpx.post(f"{sandbox.url}/sandbox/webhooks", json=told).raise_for_status()
+            sandbox.control.post("/webhooks", **told)
             with keeping(settings) if following else nullcontext():
                 yield Sandboxed(app, sandbox)
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import httpx
 
+from adapters.authorities import authorities
 from adapters.stripe.sandbox.books import Books, Json
 
 PATIENCE_S = 60.0
@@ -21,7 +22,9 @@ class Control:
     """Tells a running sandbox what to do. Everything is in control.py; `post` and `get` too."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/sandbox", timeout=PATIENCE_S)
+        self._client = httpx.Client(
+            base_url=f"{url}/sandbox", timeout=PATIENCE_S, verify=authorities()
+        )
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from adapters.authorities import authorities
 from adapters.stripe.sandbox.books import Books, Json
 
 PATIENCE_S = 20.0
@@ -30,7 +31,9 @@ class Webhooks:
 
     def __init__(self, books: Books, patience: float = PATIENCE_S) -> None:
         self._books = books
-        self._client = httpx.AsyncClient(timeout=patience, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            timeout=patience, follow_redirects=False, verify=authorities()
+        )
         self._turn = asyncio.Lock()
         self.wake = asyncio.Event()
 
