@@ -63,12 +63,15 @@ class _PortTaken(_Occupied):
 class EmbeddedServer:
     """A running server on 127.0.0.1 whose data outlives it. Make one with `start`."""
 
-    def __init__(self, state: Path, lock: IO[str], settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, state: Path, lock: IO[str], durable: bool, settings: Mapping[str, str]
+    ) -> None:
         """Hold what a running server needs; `start` does the rest."""
         self.state = state
         self.port = 0
         self._lock = lock
-        self._settings = settings
+        self._is_durable = durable
+        self._settings = _chosen(durable, settings)
         self._account: Account | None = server_account()
         self._programs = programs(self._account)
         self._password = secret(state / "password")
@@ -94,7 +97,7 @@ class EmbeddedServer:
         lock = claim(state)
         server: Self | None = None
         try:
-            server = cls(state, lock, _chosen(durable, settings))
+            server = cls(state, lock, durable, settings)
             initialise(state, server._programs, server._account, owner=OWNER, durable=durable)
             # We hold the claim, so whoever started a server that still runs is dead.
             stop_orphan(state / "data")
@@ -220,8 +223,10 @@ class EmbeddedServer:
         if self._server is None:
             return
         process = self._server.process
-        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (recovery at next start).
-        for sign, patience in ((signal.SIGINT, SHUTDOWN_S), (signal.SIGQUIT, 10.0)):
+        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (recovery at next start),
+        # which is all that data needs that may be lost.
+        graceful = ((signal.SIGINT, SHUTDOWN_S),) if self._is_durable else ()
+        for sign, patience in (*graceful, (signal.SIGQUIT, 10.0)):
             if process.poll() is None:
                 process.send_signal(sign)
                 with suppress(subprocess.TimeoutExpired):
