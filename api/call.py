@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from api.auth import Caller
 from api.freshness import least_position
 from api.house import House
 from api.refusals import PayloadTooLarge, UnsupportedMediaType
+from domain.amounts import check_texts
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.facts import Context
 
@@ -22,6 +24,7 @@ Of = Literal["workspace", "path", "deployment", "anything"]
 
 BODY_MAX: Final = 2_000_000  # bytes
 JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_untyped = msgspec.json.Decoder(float_hook=Decimal)
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -130,7 +133,10 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) 
     try:
         if whole and b"\\u0000" in body and _has_nul(msgspec.json.decode(body)):
             raise InvalidInput((), "must not contain a NUL character")
-        return decoder.decode(body)
+        value = decoder.decode(body)
+        if whole:
+            check_texts(decoder.type, lambda: _untyped.decode(body))
+        return value
     except msgspec.ValidationError as wrong:
         raise invalid(wrong) from None
     except msgspec.DecodeError as wrong:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 
 from domain.errors import InvalidInput
 
 POSITION = re.compile(r"[0-9]{1,18}")
 CURSOR = re.compile(r"[A-Za-z0-9_-]{1,64}")
+Instant = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with an offset, as in bodies: Python's own reader takes weeks and other forms too."""
 LIMIT = 20
 LIMIT_MAX = 100
 
@@ -73,11 +78,9 @@ def instant_of(request: Request, name: str) -> datetime | None:
         return None
     try:
         # A plus sign that was not encoded arrives as a space.
-        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        spaced = text.replace(" ", "+") if "T" in text else text
+        return msgspec.convert(spaced, Instant).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
         raise InvalidInput(
             ("query", name), "must be a time with an offset, such as 2026-06-01T12:00:00Z"
         ) from None
@@ -135,7 +138,7 @@ def _date_of(request: Request, *names: str) -> tuple[str, date] | None:
         if text is None:
             continue
         try:
-            return name, date.fromisoformat(text)
-        except ValueError:
+            return name, msgspec.convert(text, date)
+        except msgspec.ValidationError:
             raise InvalidInput(("query", name), "must be a date, such as 2026-06-30") from None
     return None

@@ -115,7 +115,7 @@ async def document(request: Request, workspace_id: str, invoice_id: str) -> Resp
 async def _top_up(visit: Visit) -> Response:
     told = await visit.inside.send(
         *("POST", "/v1/billing/topup"),
-        {"amount_usd": visit.form.get("amount_usd", "")},
+        {"amount_usd": visit.form.get("amount_usd", "").strip()},
         key=_key(visit),
     )
     if told.ok and (url := told.body.get("checkout_url")):
@@ -131,8 +131,8 @@ async def _auto_top_up(visit: Visit) -> Response:
     form = visit.form
     body: dict[str, Any] = {"enabled": form.get("enabled") == "on"}
     for name in ("threshold_usd", "amount_usd", "target_usd", "monthly_cap_usd"):
-        if form.get(name):
-            body[name] = form[name]
+        if text := form.get(name, "").strip():
+            body[name] = text
     told = await visit.inside.send("PUT", "/v1/billing/auto-topup", body, key=_key(visit))
     return await _done(visit, told, "auto")
 

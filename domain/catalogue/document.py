@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from domain.amounts import check_texts
 from domain.catalogue.plan import Plan, Strict
-from domain.errors import InvalidCatalogue
+from domain.errors import InvalidCatalogue, InvalidInput
 
 Source = Literal["oauth", "allowance", "wallet", "wallet_if_overflow", "overage"]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
@@ -124,6 +125,10 @@ def read_catalogue(document: Any) -> Catalogue:
         message, _, path = str(wrong).partition(" - at `$")
         loc = tuple(part for part in path.rstrip("`").replace("[...]", "").split(".") if part)
         raise InvalidCatalogue(loc, message) from None
+    try:
+        check_texts(Catalogue, lambda: document)
+    except InvalidInput as wrong:
+        raise InvalidCatalogue(wrong.loc, wrong.message) from None
     _check_references(catalogue)
     return catalogue
 
