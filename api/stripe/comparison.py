@@ -104,7 +104,7 @@ async def subscription(found: Json, till: Till) -> Difference | None:
     ours = await till.ledger.known_subscription(remote.workspace_id)
     if ours is None or ours.stripe_id != remote.id:
         return None
-    if remote.plan == (ours.plan_id, ours.plan_version):
+    if remote.plan == ours.billed_plan:
         return None
     bills = " ".join(map(str, remote.plan)) if remote.plan else "a price that is none of ours"
     plan = f"{ours.plan_id} {ours.plan_version}"

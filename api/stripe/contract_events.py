@@ -107,9 +107,9 @@ async def _synced(
     )
     ours, remote = synced.subscription, synced.remote
     if synced.disposition == "applied" and ours is not None and remote is not None:
-        pin = (ours.plan_id, ours.plan_version)
-        if ours.stripe_id == remote.id and remote.plan != pin and remote.pending_until is None:
-            log.warning("stripe_plan_differs", subscription=remote.id, ours=pin, at=remote.plan)
+        known = ours.billed_plan
+        if ours.stripe_id == remote.id and remote.plan != known and remote.pending_until is None:
+            log.warning("stripe_plan_differs", subscription=remote.id, ours=known, at=remote.plan)
     return synced
 
 

@@ -49,6 +49,24 @@ def schedule_downgrade(
     )
 
 
+def schedule_by_hand(subscription: Subscription, plan: tuple[str, int], context: Context) -> None:
+    """A smaller plan that somebody put in force at Stripe, when the cycle that is paid for closes;
+    a no-op where that is known."""
+    if subscription.by_hand is not None and subscription.by_hand.plan == plan:
+        return
+    assert subscription.period_end is not None
+    unschedule(subscription, "superseded", context)
+    subscription.record(
+        DowngradeScheduled(
+            **subscription.stamp(context, f"downgrade_by_hand:{subscription.version + 1}"),
+            to_plan=plan[0],
+            to_version=plan[1],
+            effective_at=subscription.period_end,
+            source="portal",
+        )
+    )
+
+
 def unschedule(subscription: Subscription, reason: Unscheduled, context: Context) -> None:
     """Take back what was to change when the cycle closes; a no-op where nothing was."""
     stamp = subscription.stamp(context, f"unscheduled:{subscription.version + 1}")

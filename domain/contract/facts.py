@@ -105,7 +105,8 @@ class PlanChangeFailed(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DowngradeScheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A smaller plan comes into force when the cycle closes; nothing changes before."""
+    """A smaller plan comes into force when the cycle closes; nothing changes before. From the
+    `portal` is what somebody did at Stripe by hand: it is billed there already."""
 
     to_plan: str
     to_version: int
@@ -113,6 +114,12 @@ class DowngradeScheduled(Fact, frozen=True, kw_only=True, omit_defaults=True):
     preview_id: str | None = None
     keep_bot_ids: tuple[str, ...] = ()
     stripe_schedule_id: str | None = None
+    source: Source = "api"
+
+    @property
+    def plan(self) -> tuple[str, int]:
+        """The plan version that comes."""
+        return self.to_plan, self.to_version
 
     def apply(self, subscription: Subscription) -> None:
         subscription.scheduled = self

@@ -84,7 +84,7 @@ class PlanChanging(Subscribing):
             price = price_of(change.offer, plans)
             instant = int(context.now.timestamp())
             remote = await contracts.subscription(subscription.stripe.id)
-            if remote is None or remote.plan != (subscription.plan_id, subscription.plan_version):
+            if remote is None or remote.plan != subscription.billed_plan:
                 raise PlanChangeIsPending("Stripe has just changed the plan; ask in a moment")
             preview = await contracts.preview(subscription.stripe.id, price, instant)
         terms = subscription.terms
@@ -143,12 +143,12 @@ class PlanChanging(Subscribing):
     ) -> int | None:
         """Take back what was to happen when the cycle closes; the position, or None where there
         was nothing. A cancellation that was asked for as such is not touched, nor is what an
-        administrator scheduled."""
+        administrator scheduled, here or by hand at Stripe."""
         await self.roll_over(workspace_id, context)
         subscription = await self.subscription(workspace_id)
         cancelled = subscription.cancellation
         ends = cancelled is not None and cancelled.source == "plan_change"
-        if subscription.scheduled is None and not ends:
+        if (subscription.scheduled is None or subscription.by_hand) and not ends:
             return None
         link = subscription.stripe
         if link is not None and link.schedule_id is not None:
@@ -157,7 +157,7 @@ class PlanChanging(Subscribing):
             await contracts.set_cancel(link.id, False, f"resume:{link.id}:{subscription.terms}")
 
         def decide(_: CreditAccount, subscription: Subscription, *__: object) -> None:
-            if subscription.scheduled is not None:
+            if subscription.scheduled is not None and not subscription.by_hand:
                 unschedule(subscription, "user", context)
             if ends:
                 revoke_cancellation(subscription, "plan_change", context)

@@ -12,6 +12,7 @@ from domain.catalogue.catalogue import PlanCatalogue
 from domain.contract.activation import TOLERANCE
 from domain.contract.coming_change import (
     revoke_cancellation,
+    schedule_by_hand,
     schedule_cancellation,
     schedule_downgrade,
     schedule_migration,
@@ -23,6 +24,7 @@ from domain.contract.plan_change import (
     adopt_plan,
     apply_downgrade,
     apply_upgrade,
+    direction_to,
     fail_pending,
     mark_pending,
 )
@@ -44,17 +46,27 @@ class Taken(NamedTuple):
     is_news: bool
 
 
+class Renewed(NamedTuple):
+    """What the plan was billed with for the period that runs, minor units."""
+
+    amount: int
+
+
+Bill = Taken | Renewed | None
+"""What the newest invoice of a subscription says, where its plan is not the one in force."""
+
+
 def follow(
     account: CreditAccount,
     subscription: Subscription,
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
-    took: Taken | None,
+    bill: Bill,
     context: Context,
 ) -> None:
     """Record what happened at Stripe, as the difference between its subscription and ours.
-    ``took``: what a change of plan cost there."""
+    ``bill``: what its newest invoice says of its plan."""
     if remote.status in OVER:
         ended = remote.ended_at or subscription.moment(context)
         reason = remote.end_reason
@@ -63,7 +75,7 @@ def follow(
     _follow_period(account, subscription, workspace, plans, remote, context)
     if subscription.stripe_id != remote.id:
         return
-    _follow_plan(account, subscription, workspace, plans, remote, took, context)
+    _follow_plan(account, subscription, workspace, plans, remote, bill, context)
     _follow_end(subscription, remote, context)
 
 
@@ -129,27 +141,30 @@ def _follow_plan(
     workspace: Workspace,
     plans: PlanCatalogue,
     remote: RemoteSubscription,
-    took: Taken | None,
+    bill: Bill,
     context: Context,
 ) -> None:
     pin = (subscription.plan_id, subscription.plan_version)
     billed = remote.plan
     if billed is not None and not plans.knows(billed, subscription.workspace_id):
         billed = None  # a price that is none of ours: reported, and nothing is changed for it
+    took = bill if isinstance(bill, Taken) else None
     if billed is not None and billed != pin and remote.pending_until is None:
         promised = _promised(subscription, billed, "upgrade", took=took and took.amount)
         if promised is not None:
             due = promised.amount_due_now if took is None else took.amount
             apply_upgrade(account, subscription, workspace, plans, promised, due, context)
         smaller = _promised(subscription, billed, "downgrade", remote.period_start)
-        if promised is None and smaller is not None:
+        dearer = isinstance(bill, Renewed) and bill.amount != plans.plan(*billed).price_minor
+        if promised is None and smaller is not None and not dearer:
             # Stripe changed it when the cycle closed, and we had not heard that it would.
             apply_downgrade(account, subscription, workspace, plans, smaller, context)
         elif promised is None and _is_billed_now(subscription, remote):
-            charged = took.amount if took is not None and took.is_news else 0
-            adopt_plan(account, subscription, workspace, plans, billed, charged, context)
+            _follow_hand(account, subscription, workspace, plans, remote, billed, bill, context)
     elif remote.plan == pin and remote.pending_until is None:
         fail_pending(subscription, "expired", context)
+        if subscription.by_hand:  # and back again
+            unschedule(subscription, "superseded", context)
     elif remote.pending_until is not None and subscription.pending_change is None:
         promised = _promised(subscription, remote.pending_plan, "upgrade")
         if promised is not None:
@@ -174,6 +189,28 @@ def _follow_plan(
             schedule_migration(subscription, newer, remote.schedule_id, cause, context)
 
 
+def _follow_hand(
+    account: CreditAccount,
+    subscription: Subscription,
+    workspace: Workspace,
+    plans: PlanCatalogue,
+    remote: RemoteSubscription,
+    billed: tuple[str, int],
+    bill: Bill,
+    context: Context,
+) -> None:
+    """Stripe bills another plan of ours, and no quote says why. A larger one is in force at once; a
+    smaller one, as any downgrade, when the cycle that was billed with the larger one closes."""
+    renewed = isinstance(bill, Renewed) and bill.amount == plans.plan(*billed).price_minor
+    if direction_to(subscription, plans, billed) == "downgrade" and not renewed:
+        fail_pending(subscription, "expired", context)
+        if remote.cancel_at is None:
+            schedule_by_hand(subscription, billed, context)
+        return
+    charged = bill.amount if isinstance(bill, Taken) and bill.is_news else 0
+    adopt_plan(account, subscription, workspace, plans, billed, charged, context)
+
+
 def _newer(
     subscription: Subscription, plans: PlanCatalogue, plan: tuple[str, int] | None
 ) -> tuple[str, int] | None:
@@ -189,7 +226,8 @@ def _is_billed_now(subscription: Subscription, remote: RemoteSubscription) -> bo
     """Whether Stripe bills the very cycle that runs here, and nothing is about to change that."""
     assert subscription.period_start is not None
     same = abs(remote.period_start - subscription.period_start) <= TOLERANCE
-    return same and remote.scheduled_plan is None and subscription.coming is None
+    waits = subscription.coming is not None and not subscription.by_hand
+    return same and remote.scheduled_plan is None and not waits
 
 
 def _promised(

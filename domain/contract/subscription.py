@@ -235,6 +235,17 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
         return self.scheduled or self.migration
 
     @property
+    def by_hand(self) -> DowngradeScheduled | None:
+        """The smaller plan that waits because somebody put it in force at Stripe."""
+        return self.scheduled if self.scheduled and self.scheduled.source == "portal" else None
+
+    @property
+    def billed_plan(self) -> tuple[str, int]:
+        """The plan version that Stripe bills, as far as we know: the one in force, but for
+        `by_hand`."""
+        return self.by_hand.plan if self.by_hand else (self.plan_id, self.plan_version)
+
+    @property
     def stripe_id(self) -> str | None:
         """The id of the subscription at Stripe."""
         return self.stripe.id if self.stripe else None

@@ -19,7 +19,7 @@ from domain.contract.errors import AlreadySubscribed
 from domain.contract.facts import StripeSubscriptionSynced
 from domain.contract.plan_changing import PlanChanging
 from domain.contract.processor import Contracts, RemoteSubscription
-from domain.contract.remote_change import OVER, Taken, follow
+from domain.contract.remote_change import OVER, Renewed, Taken, follow
 from domain.contract.subscription import Subscription, subscription_stream
 from domain.errors import ConcurrencyConflict
 from domain.facts import Context
@@ -42,12 +42,17 @@ class Synced:
     remote: RemoteSubscription | None = None
 
 
-def taken(invoice: InvoiceDocument, ours: Subscription) -> Taken | None:
-    """What an invoice says of a change of plan, if it is of one. One that is older than what we
-    know last may be of a change that we have heard of."""
-    if invoice.billing_reason != "subscription_update":
-        return None
-    return Taken(invoice.amount_due, invoice.created >= ours.recorded_at.replace(microsecond=0))
+def taken(
+    invoice: InvoiceDocument, ours: Subscription, remote: RemoteSubscription
+) -> Taken | Renewed | None:
+    """What the newest invoice says of a change of plan, or else of the period that runs. One of a
+    change that is older than what we know last may be of a change that we have heard of."""
+    if invoice.billing_reason == "subscription_update":
+        return Taken(invoice.amount_due, invoice.created >= ours.recorded_at.replace(microsecond=0))
+    for line in invoice.lines:
+        if line.kind == "plan" and line.period_start == remote.period_start:
+            return Renewed(line.amount)
+    return None
 
 
 class ContractSync(PlanChanging):
@@ -96,10 +101,10 @@ class ContractSync(PlanChanging):
                 # Nothing that was fetched may be older than what it is compared with.
                 remote = await contracts.subscription(stripe_id)
                 assert remote is not None
-            took: Taken | None = None
-            if remote.plan != (before.plan_id, before.plan_version) and remote.latest_invoice_id:
-                update = await contracts.invoice(remote.latest_invoice_id)
-                took = None if update is None else taken(update, before)
+            took: Taken | Renewed | None = None
+            if remote.plan != before.billed_plan and remote.latest_invoice_id:
+                newest = await contracts.invoice(remote.latest_invoice_id)
+                took = None if newest is None else taken(newest, before, remote)
             after = await self._compare(workspace_id, remote, took, before.terms, context)
             if after is not None:
                 return Synced("applied", after, remote)
@@ -164,7 +169,7 @@ class ContractSync(PlanChanging):
         self,
         workspace_id: str,
         remote: RemoteSubscription,
-        took: Taken | None,
+        took: Taken | Renewed | None,
         terms: int,
         context: Context,
     ) -> Subscription | None:

@@ -16,6 +16,7 @@ from tests.acceptance.paying import settle
 from tests.acceptance.spending import done, refused
 from tests.acceptance.subscribing import (
     at,
+    change,
     checkout,
     happened,
     last,
@@ -27,10 +28,10 @@ from tests.acceptance.subscribing import (
     subscription,
     with_bots,
 )
-from tests.acceptance.workspaces import bots
+from tests.acceptance.workspaces import bots, status
 from tests.api.sandboxed import KEY, Sandboxed, sandboxed
 
-HALF, FINAL = "2026-06-16T00:00:00Z", "2026-07-01T02:00:00Z"
+HALF, END, FINAL = "2026-06-16T00:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T02:00:00Z"
 
 
 @pytest.fixture
@@ -55,6 +56,12 @@ def price_of(shop: Sandboxed, plan: str) -> str:
 
 
 def by_hand(shop: Sandboxed, workspace: str, price: str, behaviour: str = "always_invoice") -> None:
+    """Put a subscription on another price, and let it be known."""
+    put_on(shop, workspace, price, behaviour)
+    settle(shop)
+
+
+def put_on(shop: Sandboxed, workspace: str, price: str, behaviour: str) -> None:
     """Put a subscription on another price, as an operator can in Stripe's dashboard."""
     books = shop.sandbox.books
     assert books is not None
@@ -65,7 +72,6 @@ def by_hand(shop: Sandboxed, workspace: str, price: str, behaviour: str = "alway
         f"subscriptions/{stripe_id}",
         **{"items[0][id]": item["id"], "items[0][price]": price, "proration_behavior": behaviour},
     )
-    settle(shop)
 
 
 def reported(shop: Sandboxed, what: str) -> list[Json]:
@@ -101,19 +107,72 @@ def test_an_upgrade_by_hand_does_what_ours_does(shop: Sandboxed) -> None:
     assert shop.app.get("/v1/audit/compare")["differences"] == []
 
 
-def test_a_smaller_plan_by_hand_is_what_the_customer_pays_for_and_gets(shop: Sandboxed) -> None:
+def test_a_smaller_plan_by_hand_waits_for_the_close_as_ours_does(shop: Sandboxed) -> None:
     workspace, other = subscribed(shop, "pro"), subscribed(shop, "starter")
     with_bots(shop, workspace, 5)
     at(shop, HALF)
 
-    by_hand(shop, workspace, price_of(shop, "starter"), "create_prorations")
+    by_hand(shop, workspace, price_of(shop, "starter"), "none")
+    by_hand(shop, workspace, price_of(shop, "starter"), "none")
 
+    assert happened(shop, workspace).count("DowngradeScheduled") == 1
+    seen = subscription(shop, workspace)
+    assert (seen["plan"], seen["scheduled_change"]["plan"]) == ("pro", "starter")
+    assert seen["scheduled_change"]["effective_at"] == END
+    assert status(shop.app, workspace)["bots"]["limit"] == 10, "what was paid for goes on"
+    assert reported(shop, BILLS_ANOTHER) == []
+    kept = done(shop.app.call("DELETE", "/v1/billing/plan-change", workspace=workspace), 200)
+    assert kept == {"scheduled_change": seen["scheduled_change"]}, "Stripe bills it already"
+    at(shop, "2026-06-30T23:59:59Z")
+    assert len(bots(shop.app, workspace)) == 5
+    at(shop, END)
+    at(shop, FINAL)
     changed = last(shop, workspace, "PlanChanged")
     assert (changed["to_plan"], changed["direction"]) == ("starter", "downgrade")
-    assert (changed["charged"], changed["preview_id"]) == (0, None)
+    assert (changed["charged"], changed["effective_at"]) == (0, END)
     assert bots(shop.app, workspace) == ["b01", "b02", "b03"]
-    assert reported(shop, BILLS_ANOTHER) == []
+    assert stripe_invoices(shop, workspace)[0]["total"] == 1_000
     assert subscription(shop, other)["plan"] == "starter"
+    assert shop.app.get("/v1/audit/compare")["differences"] == []
+
+
+def test_a_smaller_plan_by_hand_can_be_put_back_or_passed_by_an_upgrade(shop: Sandboxed) -> None:
+    workspace, other = subscribed(shop, "pro"), subscribed(shop, "pro")
+    done(preview(shop, subscribed(shop, "starter"), "pro"), 200)
+    subscribed(shop, "starter")
+    at(shop, HALF)
+    for one in (workspace, other):
+        by_hand(shop, one, price_of(shop, "starter"), "none")
+        assert subscription(shop, one)["scheduled_change"]["plan"] == "starter"
+
+    by_hand(shop, workspace, price_of(shop, "pro"), "none")
+    assert last(shop, workspace, "DowngradeUnscheduled")["reason"] == "superseded"
+    assert change(shop, other, "enterprise")["status"] == "applied"
+    settle(shop)
+
+    for one, plan in ((workspace, "pro"), (other, "enterprise")):
+        seen = subscription(shop, one)
+        assert (seen["plan"], seen["scheduled_change"]) == (plan, None)
+    at(shop, FINAL)
+    assert stripe_invoices(shop, workspace)[0]["total"] == 4_000
+    assert happened(shop, workspace).count("PlanChanged") == 1, "the one that began it"
+
+
+def test_a_smaller_plan_by_hand_that_is_heard_of_after_its_renewal_is_in_force(
+    shop: Sandboxed,
+) -> None:
+    workspace = subscribed(shop, "pro")
+    subscribed(shop, "starter")
+    at(shop, HALF)
+    put_on(shop, workspace, price_of(shop, "starter"), "none")  # and nobody tells
+    shop.to(FINAL)
+    assert subscription(shop, workspace)["plan"] == "pro"
+
+    settle(shop)
+
+    seen = subscription(shop, workspace)
+    assert (seen["plan"], seen["scheduled_change"]) == ("starter", None)
+    assert stripe_invoices(shop, workspace)[0]["total"] == 1_000
 
 
 def test_a_price_that_is_none_of_ours_is_reported_and_changes_nothing(shop: Sandboxed) -> None:

@@ -8,6 +8,7 @@ from domain.account.credit_facts import SpendPolicySet
 from domain.contract.facts import (
     CancellationRevoked,
     CancellationScheduled,
+    DowngradeScheduled,
     DowngradeUnscheduled,
     PlanChangeFailed,
     PlanChangePending,
@@ -165,3 +166,30 @@ def test_what_stripe_bills_is_what_is_in_force_but_not_before_it_bills_it() -> N
     slow.stripe.change(schedule_id=None)  # Stripe has not renewed yet
     slow.sync()
     assert slow.subscription.plan_id == "starter"
+
+
+def test_a_smaller_plan_by_hand_waits_unless_the_contract_ends_anyway() -> None:
+    made = tenant("enterprise")
+    made.stripe.change(plan=("pro", 1))
+    made.sync()
+    made.stripe.change(plan=("starter", 1))
+    made.sync()
+    assert made.subscription.plan_id == "enterprise"
+    assert [fact.to_plan for fact in made.facts(DowngradeScheduled)] == ["pro", "starter"]
+    assert made.subscription.billed_plan == ("starter", 1)
+
+    made.cancel()
+    made.sync()
+    assert made.subscription.scheduled is None
+    assert made.subscription.cancel_at == END
+    made.stripe.change(cancel_at=None)
+    made.sync()
+    made.sync()
+    assert made.subscription.cancellation is None
+    assert len(made.facts(DowngradeScheduled)) == 3
+    made.to(END)
+    made.stripe.pass_time(made.now)
+    made.roll_over()
+    made.sync()
+    assert (made.subscription.plan_id, made.subscription.scheduled) == ("starter", None)
+    assert made.facts(PlanChanged)[-1].direction == "downgrade"
