@@ -12,6 +12,8 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec import structs
+
 from adapters import catalogues
 from adapters.stripe.sandbox.books import Books, Json
 from adapters.stripe.sandbox.desk import Desk
@@ -20,11 +22,13 @@ from api.stripe.contract_events import CONTRACT
 from api.stripe.contract_reactions import REACTING
 from api.stripe.money_events import MONEY
 from api.stripe.till import STRENGTH, Disposition, stripe_event
+from domain.account.credit_account import CreditAccount
 from domain.account.usage import Tokens, Usage
 from domain.contract.subscribing import Paths
 from domain.contract.subscription import Subscription, subscription_stream
 from domain.errors import Refusal, TryAgain
 from domain.facts import Context, Recorded
+from domain.identity import account_id
 from domain.ledger import Ledger
 from domain.payment.facts import payment_stream
 from tests.acceptance.interleaving import START, WORKSPACE, Delivery, SlowBook, World, to_end
@@ -32,6 +36,8 @@ from tests.acceptance.interleaving import START, WORKSPACE, Delivery, SlowBook, 
 ACTS = 14
 HOUR, DAY = 3_600, 86_400
 PLANS = ("starter", "pro", "enterprise")
+WINDOWS = (0, 45, 0, 10, 0, 30, 0)
+"""Minutes that cycles wait for their usage before they are closed, by a history's number."""
 PATHS = Paths("http://daybook.test/ok", "http://daybook.test/no")
 GOOD, FAILS = "pm_card_visa", "pm_card_chargeCustomerFail"
 LATE: tuple[Any, ...] = ((), ("checkout.",), ("invoice.",), ("customer.sub",))
@@ -51,11 +57,12 @@ class SharedClock:
 
 
 @cache
-def _opened() -> SlowBook:
-    """A book with `flarex` and one workspace in it."""
+def _opened(late_window: int) -> SlowBook:
+    """A book with `flarex` and one workspace in it; a cycle that is over waits so many minutes."""
     book = SlowBook()
     ledger, context = Ledger(book), Context(START)
-    catalogue, digest = catalogues.load("flarex")
+    shipped, digest = catalogues.load("flarex")
+    catalogue = structs.replace(shipped, late_window_minutes=late_window)
     to_end(ledger.publish_catalogue(catalogue, digest, context))
     to_end(ledger.create_workspace(WORKSPACE, "Acme", "owner", "UTC", context))
     return book
@@ -69,7 +76,8 @@ class ContractWorld(World):
         self.books = Books()
         self.books.freeze(int(START.timestamp()))
         self.desk = Desk(self.books)
-        self.book = _opened().copy()
+        self.window = WINDOWS[seed % len(WINDOWS)]
+        self.book = _opened(self.window).copy()
         self.ledger = Ledger(self.book)
         self.till = replace(self.till, ledger=self.ledger, clock=SharedClock(self.books))
         self.clock = self.till.clock  # type: ignore[assignment]
@@ -123,6 +131,18 @@ class ContractWorld(World):
         assert isinstance(found, Subscription)
         return found
 
+    def has_waiting(self) -> bool:
+        """Whether a cycle is over and waits for its usage."""
+        account = self.book.states[account_id(WORKSPACE)]
+        assert isinstance(account, CreditAccount)
+        now = datetime.fromtimestamp(self.books.now(), UTC)
+        return any(now < waits.closes_at for waits in account.waiting)
+
+    def has_just_begun(self) -> bool:
+        """Whether a period of Stripe's is younger than a cycle waits."""
+        starts = [one["items"]["data"][0]["current_period_start"] for one in self.living()]
+        return any(self.books.now() < start + 60 * self.window for start in starts)
+
     def living(self) -> list[Json]:
         """Stripe's subscriptions that have not ended."""
         over = ("canceled", "incomplete_expired")
@@ -170,13 +190,17 @@ async def ask(world: ContractWorld, kind: str, number: int, plan: str) -> None:
 
 
 def usage(world: ContractWorld, number: int) -> Usage:
-    """A generation of some size, by some bot."""
+    """A generation of some size, by some bot; some are reported after a while."""
+    ago = world.random.choice((0, 0, 600, 2_400))
+    if world.has_waiting() and (begun := world.ours().period_start):
+        ago = world.books.now() - int(begun.timestamp()) + 60
     return Usage(
         event_id=f"use{number}",
         meter="chat_generation",
         action="chat",
         tokens=Tokens(input=world.random.choice((7_000, 400_000, 6_000_000))),
         bot_id=world.random.choice(("b1", "b2", None)),
+        occurred_at=datetime.fromtimestamp(world.books.now() - ago, UTC) if ago else None,
         mode="record",
     )
 
@@ -231,10 +255,16 @@ def in_portal(world: ContractWorld) -> bool:
 def wait(world: ContractWorld) -> bool:
     """Time passes: an hour, days, or to the end of the period."""
     seconds = world.random.choice((600, HOUR, 5 * HOUR, 3 * DAY, 12 * DAY))
-    if world.random.random() < 0.3 and world.living():
+    if world.has_waiting() and world.random.random() < 0.8:
+        world.pass_time(300)
+        return True
+    near = (-60, 0, 1, 300) if world.window else (-60, 0, 1, HOUR)
+    if world.random.random() < (0.6 if world.window else 0.3) and world.living():
         ends = world.living()[0]["items"]["data"][0]["current_period_end"]
-        seconds = max(ends - world.books.now() + world.random.choice((-60, 0, 1, HOUR)), 1)
+        seconds = max(ends - world.books.now() + world.random.choice(near), 1)
     world.pass_time(seconds)
+    if world.has_just_begun() and world.random.random() < 0.7:
+        world.start(ask(world, "timer", 0, "free"))
     return True
 
 

@@ -5,22 +5,35 @@ Stripe is `Scripted`, whose clock is ours; messages are lost or told late, confi
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.account.allowance_facts import CycleEnded
 from domain.contract.errors import PreviewStale
 from domain.contract.facts import PlanChangeQuoted, SubscriptionEnded
 from domain.contract.plan_changing import Quoted
 from domain.contract.subscription import CycleClosed, CycleOpened, PlanChanged, SubscriptionStarted
 from domain.errors import Refusal
+from domain.facts import project
 from tests.domain.memory import run
 from tests.domain.tenant import WORKSPACE, Tenant
 
 PLANS = ("free", "starter", "pro", "enterprise")
-ACTS = ("preview", "confirm", "confirm", "cancel", "resume", "unschedule", "told", "decline", "use")
+ACTS = (
+    "preview",
+    "confirm",
+    "confirm",
+    "cancel",
+    "resume",
+    "unschedule",
+    "told",
+    "decline",
+    "use",
+    "straggle",
+)
 
 steps = st.lists(
     st.tuples(
@@ -35,8 +48,8 @@ steps = st.lists(
 class Life:
     """A subscriber at whom things happen."""
 
-    def __init__(self, plan: str) -> None:
-        self.tenant = Tenant("flarex")
+    def __init__(self, plan: str, window: int = 0) -> None:
+        self.tenant = Tenant("flarex", late_window_minutes=window)
         self.tenant.subscribe(plan)
         self.quotes: list[Quoted] = []
 
@@ -66,6 +79,8 @@ class Life:
                 stripe.declines = not stripe.declines
             elif what == "use":
                 tenant.generate(3)
+            elif what == "straggle":
+                tenant.generate(3, occurred_at=tenant.now - timedelta(minutes=20))
         except Refusal:
             pass
 
@@ -84,35 +99,38 @@ class Life:
 
     def check(self) -> None:
         """What holds at any time."""
-        started: Any = None
-        for fact in self.tenant.facts(SubscriptionStarted, CycleOpened, CycleClosed):
-            if isinstance(fact, CycleClosed):
-                assert fact.period_start < fact.period_end
-                assert started is not None
-                assert fact.period_start == started.period_start
-                started = fact
-            else:
-                assert fact.period_start < fact.period_end
-                if isinstance(started, CycleClosed):
-                    assert fact.period_start == started.period_end  # cycles abut
-                started = fact
+        ends = self.check_cycles()
         quotes = {fact.preview_id: fact for fact in self.tenant.facts(PlanChangeQuoted)}
         for changed in self.tenant.facts(PlanChanged):
             if changed.direction == "downgrade":
-                ends = [fact.period_end for fact in self.tenant.facts(CycleClosed)]
-                assert changed.effective_at in ends
+                assert changed.effective_at in ends.values()
             elif changed.preview_id is not None:
                 assert changed.charged == quotes[changed.preview_id].amount_due_now
         cap = self.tenant.workspace.limits["bots"]
         assert isinstance(cap, int)
 
+    def check_cycles(self) -> dict[str, datetime]:
+        """When each cycle that is over ended: once, and where the next one began."""
+        runs = self.tenant.facts(SubscriptionStarted, CycleOpened)
+        closed = self.tenant.facts(CycleClosed)
+        assert len({fact.cycle_id for fact in closed}) == len(closed), "a cycle is closed once"
+        ends: dict[str, datetime] = {}
+        for fact in self.tenant.facts(CycleEnded, CycleClosed):
+            assert fact.period_start < fact.period_end
+            assert ends.setdefault(fact.cycle_id, fact.period_end) == fact.period_end
+        for ran, following in pairwise(runs):
+            assert ran.period_start < ran.period_end
+            # One that ended as it began never ran.
+            assert ends.get(ran.cycle_id, ran.period_start) == following.period_start
+        return ends
+
 
 @settings(max_examples=150, deadline=None)
-@given(plan=st.sampled_from(PLANS[1:]), steps=steps)
+@given(plan=st.sampled_from(PLANS[1:]), window=st.sampled_from((0, 15, 45)), steps=steps)
 def test_the_contract_holds_and_ends_as_stripe_says(
-    plan: str, steps: list[tuple[str, str, int]]
+    plan: str, window: int, steps: list[tuple[str, str, int]]
 ) -> None:
-    life = Life(plan)
+    life = Life(plan, window)
     for what, other, seconds in steps:
         life.wait(seconds)
         life.do(what, other)
@@ -133,6 +151,13 @@ def test_the_contract_holds_and_ends_as_stripe_says(
     assert tenant.account.policy is not None
     assert tenant.account.policy.plan_id == ours.plan_id
     assert tenant.account.policy.period_end == ours.period_end
+    tenant.later(minutes=45)
+    tenant.roll_over()
+    life.check()
+    assert tenant.account.waiting == (), "nothing waits for ever"
+    closed = {fact.cycle_id for fact in tenant.facts(CycleClosed)}
+    assert closed == {fact.cycle_id for fact in tenant.facts(CycleEnded)} | closed
+    assert project(None, tenant.book.stream(tenant.account.id)) == tenant.account
 
 
 @settings(max_examples=100, deadline=None)
