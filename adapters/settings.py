@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from adapters.postgres.database import Database
 
 ON = {"1": True, "true": True, "0": False, "false": False, "": False}
 LOGS = ("json", "text", "quiet")
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """Where checkpoints of the log are published, what signs them, and how often: by events or
+    seconds since the last one, whichever comes first."""
+
+    file: Path
+    key: Path  # its public half lies beside it
+    events: int = 1_000
+    seconds: float = 300.0
 
 
 class SettingsUnusable(RuntimeError):
@@ -37,6 +49,7 @@ class Settings:
     stripe_patience_s: float = 6.0  # for one answer; asked twice where that is safe
     webhooks_local: bool = False  # our webhooks may go to private addresses, and without TLS
     public_url: str = "http://127.0.0.1:8440"  # ours, where customers come back to
+    sealing: Sealing | None = None  # None: the log is chained, and nobody signs for it
 
     @property
     def database(self) -> Database:
@@ -63,7 +76,18 @@ class Settings:
             }
             | self._upstream()
             | self._stripe()
+            | self._sealing()
         )
+
+    def _sealing(self) -> dict[str, str]:
+        if self.sealing is None:
+            return {}
+        return {
+            "DAYBOOK_CHECKPOINTS": str(self.sealing.file),
+            "DAYBOOK_CHECKPOINT_KEY": str(self.sealing.key),
+            "DAYBOOK_CHECKPOINT_EVENTS": str(self.sealing.events),
+            "DAYBOOK_CHECKPOINT_SECONDS": str(self.sealing.seconds),
+        }
 
     def _upstream(self) -> dict[str, str]:
         if not self.upstream_url:
@@ -117,6 +141,38 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         _patience_s(environment, "STRIPE_PATIENCE_S", "6"),
         environment.get("DAYBOOK_WEBHOOKS_LOCAL", "0") == "1",
         public_url=_web_address(environment, "DAYBOOK_PUBLIC_URL") or Settings.public_url,
+        sealing=read_sealing(environment),
+    )
+
+
+def read_sealing(
+    environment: Mapping[str, str] = os.environ, usual: Path | None = None
+) -> Sealing | None:
+    """Where checkpoints are published and what signs them. ``usual`` is the file where none is
+    named; without one, nobody signs. The key's file is named after it, unless it is named too.
+
+    :raises SettingsUnusable: how often makes no sense.
+    """
+    named = environment.get("DAYBOOK_CHECKPOINTS")
+    file = Path(named).expanduser().resolve() if named else usual
+    if file is None:
+        return None
+    key = environment.get("DAYBOOK_CHECKPOINT_KEY")
+    try:
+        events = int(environment.get("DAYBOOK_CHECKPOINT_EVENTS") or Sealing.events)
+        seconds = float(environment.get("DAYBOOK_CHECKPOINT_SECONDS") or Sealing.seconds)
+        if events < 1 or not 0 < seconds < 10**7:
+            raise ValueError
+    except ValueError:
+        raise SettingsUnusable(
+            "DAYBOOK_CHECKPOINT_EVENTS and DAYBOOK_CHECKPOINT_SECONDS say after how many events "
+            "and seconds the log is signed for: whole events, 1 or more, and seconds above 0."
+        ) from None
+    return Sealing(
+        file,
+        Path(key).expanduser().resolve() if key else file.with_suffix(".key"),
+        events,
+        seconds,
     )
 
 

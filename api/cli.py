@@ -2,7 +2,17 @@
 
 import typer
 
-from api.commands import audit, catalogue, importing, keys, ledgers, prices, reconciling, serving
+from api.commands import (
+    audit,
+    catalogue,
+    importing,
+    keys,
+    ledgers,
+    prices,
+    reconciling,
+    serving,
+    verifying,
+)
 
 app = typer.Typer(
     help="An event-sourced billing ledger for AI products, on PostgreSQL.",
@@ -20,6 +30,7 @@ app.add_typer(prices.app, name="prices")
 app.add_typer(catalogue.app, name="catalogue")
 app.command("replay")(audit.replay)
 app.command("compare")(audit.compare)
+app.command("verify")(verifying.verify)
 app.command("rebuild")(audit.rebuild)
 app.command("reconcile")(reconciling.reconcile)
 

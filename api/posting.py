@@ -1,5 +1,5 @@
-"""The poster: one process that folds events into read models, records what time does alone, and
-carries out what facts ask of the outside.
+"""The poster: one process that folds events into read models, chains and seals them, records what
+time does alone, and carries out what facts ask of the outside.
 
 Run as `python -m api.posting`; settings come in the environment.
 """
@@ -19,6 +19,7 @@ from adapters.clock import SystemClock
 from adapters.postgres.writer import Writer
 from adapters.settings import Settings, read_settings
 from api import logs
+from api.auditing import chaining
 from api.running.due import run_due
 from api.stripe import border
 from domain import codec
@@ -50,12 +51,15 @@ def main() -> None:
     sweeper.start()
     keeper = threading.Thread(target=border.run, args=(settings, stop), name="border")
     keeper.start()
+    chainer = threading.Thread(target=chaining.run, args=(settings, stop), name="chainer")
+    chainer.start()
     try:
         Runner(settings.database.conninfo()).run(stop)
     finally:
         stop.set()
         sweeper.join()
         keeper.join()
+        chainer.join()
 
 
 def _keep_sweeping(settings: Settings, stop: threading.Event) -> None:

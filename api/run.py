@@ -20,6 +20,7 @@ import msgspec
 import typer
 
 from adapters import catalogues
+from adapters.sealing import signing_key
 from adapters.settings import read_settings
 from api.client import Api, ApiRefused
 from api.commands.plain import plain_errors
@@ -79,6 +80,8 @@ def started(options: Options) -> Iterator[Running]:
             provider = Provider()
             stripe = Stripe(deployment, url, sandbox=options.sandbox)
             settings = deployment.settings(test_clock=options.test_clock, log=options.log)
+            if settings.sealing is not None:
+                signing_key(settings.sealing.key)  # refused, or made, before anything is started
             say(f"starting {options.workers} worker(s) on {url}")
             supervisor = Supervisor(
                 sock,

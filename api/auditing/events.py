@@ -13,45 +13,30 @@ from starlette.responses import Response
 
 from api.auditing.explanation import explain
 from api.auditing.rendering import ChargeExplained, explained
-from api.call import Call, answer, enter
+from api.auditing.streams import asked_stream, names_of, own_streams
+from api.call import answer, enter
 from api.facts import told
 from api.openapi import documented, path_parameter, query
-from api.reading import cursor_of, limit_of, number_of, position_of_cursor
-from api.reads import newest_position
+from api.reading import cursor_of, instant_of, limit_of, number_of, position_of_cursor
+from api.reads import newest_position, reached
 from domain.account.credit_facts import CreditAccountOpened
 from domain.codec import decode_fact
-from domain.contract.subscription import SubscriptionStarted, subscription_stream
-from domain.errors import InvalidInput, NotFound
-from domain.facts import aggregate_class
-from domain.identity import account_id, parse_usage_id, stream_id
-from domain.invoice.facts import InvoiceDrafted
-from domain.payment.attempt import PaymentAttempt
-from domain.payment.facts import (
-    PaymentDisputed,
-    PaymentQuarantined,
-    PaymentRequested,
-    attempt_id,
-    attempt_stream,
-)
-from domain.workspace.workspace import WorkspaceCreated, workspace_stream
+from domain.errors import NotFound
+from domain.identity import parse_usage_id
+from projections.event_hash import COLUMNS, hashed
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 PAGE = 1_000
-COLUMNS = """
-    SELECT notification_id, originator_id, originator_version, topic, state, cause, kind,
-           amount, balance_after FROM events
+BETWEEN = f"""
+    SELECT {COLUMNS} FROM events
     WHERE notification_id > %(after)s AND notification_id <= %(to)s
       AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-"""
-EVERY = COLUMNS + " ORDER BY notification_id LIMIT %(limit)s"
-SOME = COLUMNS + (
-    " AND originator_id = ANY(%(streams)s::uuid[]) ORDER BY notification_id LIMIT %(limit)s"
-)
-OPENED = """
-    SELECT originator_id, topic, state FROM events
-    WHERE originator_id = ANY(%s::uuid[]) AND originator_version = 1
-"""
+"""  # noqa: S608 - names of ours
+RECORDED = "(convert_from(state, 'UTF8')::jsonb ->> 'at')::timestamptz"
+SINCE, UNTIL = f" AND {RECORDED} >= %(since)s", f" AND {RECORDED} < %(until)s"
+OF = " AND originator_id = ANY(%(streams)s::uuid[])"
+IN_ORDER = " ORDER BY notification_id LIMIT %(limit)s"
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
@@ -68,6 +53,7 @@ class AuditEvent(msgspec.Struct, frozen=True):
     recorded_at: datetime
     amount_micros: int | None
     balance_after_micros: int | None
+    event_hash: str  # SHA-256 in hexadecimal, as the audit trail chains it
     data: dict[str, Any]
 
 
@@ -91,6 +77,8 @@ class AuditEvents(msgspec.Struct, frozen=True):
             query("type", "Such as Debited"),
             query("from_position", "The first position", kind="integer"),
             query("to_position", "The last position", kind="integer"),
+            query("from", "Recorded at or after this time"),
+            query("to", "Recorded before this time"),
             query("limit", "1 to 1000", kind="integer"),
             query("cursor", "Where to go on"),
         ],
@@ -102,38 +90,49 @@ async def events(request: Request) -> Response:
     call = await enter(request, "audit:read", "anything")
     limit = limit_of(request, PAGE, PAGE)
     first = number_of(request, "from_position", 0) or 0
-    last = number_of(request, "to_position", 10**18)
-    streams = _streams(call)
-    newest = await newest_position(call.house)
-    values = {
+    asked = request.query_params.get("stream")
+    stream = await asked_stream(call, asked)
+    values: dict[str, Any] = {
         "after": max(position_of_cursor(request), first - 1),
-        "to": last,
+        "to": number_of(request, "to_position", 10**18),
+        "since": instant_of(request, "from"),
+        "until": instant_of(request, "to"),
         "kind": request.query_params.get("type"),
         "limit": limit + 1,
-        "streams": streams,
     }
+    if stream is None and call.workspace_id and call.least:
+        await reached(call.house, call.least, ("payments", "invoices"))
+    newest = await newest_position(call.house)
     async with call.house.pool.connection() as connection:
-        cursor = await connection.execute(EVERY if streams is None else SOME, values)
+        if stream is not None:
+            values["streams"] = [stream]
+        elif call.workspace_id:
+            values["streams"] = await own_streams(connection, call.workspace_id)
+        query = "".join(
+            [
+                BETWEEN,
+                *([SINCE] if values["since"] is not None else []),
+                *([UNTIL] if values["until"] is not None else []),
+                *([OF] if "streams" in values else []),
+                IN_ORDER,
+            ]
+        )
+        cursor = await connection.execute(query.encode(), values)
         rows = await cursor.fetchall()
-        ids = list({row[1] for row in rows[:limit]})
-        names = {
-            stream: _name(stream, decode_fact(topic, state))
-            for stream, topic, state in await (await connection.execute(OPENED, (ids,))).fetchall()
-        }
+        names = await names_of(connection, [UUID(bytes=row[1]) for row in rows[:limit]])
     more = len(rows) > limit
-    asked = request.query_params.get("stream")
-    data = [_event(row, asked or names[row[1]]) for row in rows[:limit]]
+    data = [_event(row, asked or names[UUID(bytes=row[1])]) for row in rows[:limit]]
     following = cursor_of(data[-1].position) if more else None
     return answer(AuditEvents(data, more, following, newest))
 
 
 def _event(row: tuple[Any, ...], stream: str) -> AuditEvent:
-    position, stream_uuid, version, topic, state, cause, kind, amount, after = row
+    position, stream_id, version, topic, state, kind, cause, amount, after = row
     fact = decode_fact(topic, state)
     return AuditEvent(
         position,
         stream,
-        str(stream_uuid),
+        str(UUID(bytes=stream_id)),
         version,
         kind,
         cause,
@@ -142,61 +141,9 @@ def _event(row: tuple[Any, ...], stream: str) -> AuditEvent:
         fact.recorded_at,
         amount,
         after,
+        hashed(row).event_hash.hex(),
         told(fact),
     )
-
-
-def _name(stream: UUID, opened: object) -> str:
-    """The stream as people call it; its first fact knows of what it is."""
-    match opened:
-        case CreditAccountOpened(workspace_id=name) | WorkspaceCreated(workspace_id=name):
-            pass
-        case SubscriptionStarted(workspace_id=name) | InvoiceDrafted(stripe_invoice_id=name):
-            pass
-        case PaymentRequested(payment_ref=str(name)):
-            return f"payment_ref/{name}"
-        case PaymentRequested() | PaymentQuarantined() | PaymentDisputed():
-            name = attempt_id(stream)
-        case _:
-            name = str(stream)
-            if stream in (stream_id(kind, "default") for kind in ("price_book", "plan_catalogue")):
-                name = "default"
-    return f"{aggregate_class(type(opened)).category}/{name}"  # type: ignore[arg-type]
-
-
-def stream_of(name: str) -> UUID:
-    """The stream that a name such as `credit_account/ws_1` or `subscription/{uuid}` means.
-
-    :raises InvalidInput: it has no such form.
-    """
-    category, _, rest = name.partition("/")
-    if not rest or not category.isidentifier():
-        raise InvalidInput(("query", "stream"), "has the form credit_account/{workspace_id}")
-    if category == PaymentAttempt.category:
-        return attempt_stream(rest)
-    try:
-        return UUID(rest)
-    except ValueError:
-        return stream_id(category, rest)
-
-
-def _streams(call: Call) -> list[UUID] | None:
-    """The streams that were asked for, as far as the key may see them; None for all."""
-    asked = call.request.query_params.get("stream")
-    chosen = None if asked is None else stream_of(asked)
-    workspace_id = call.workspace_id
-    if not workspace_id:
-        return None if chosen is None else [chosen]
-    own = [
-        account_id(workspace_id),
-        workspace_stream(workspace_id),
-        subscription_stream(workspace_id),
-    ]
-    if chosen is None:
-        return own
-    if chosen not in own and call.caller.workspace_id is not None:
-        raise NotFound("stream", asked or "")
-    return [chosen]
 
 
 @router.get(

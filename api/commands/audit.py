@@ -137,7 +137,7 @@ def compare(json_: Json = False, database_url: DatabaseUrl = None, data: Data = 
         psycopg.connect(database.conninfo(), autocommit=True) as connection,
     ):
         create_all(connection)
-        with _progress("folding") as report:
+        with progress_bar("folding") as report:
             found = differences_of(connection, report)
         positions: dict[str, int] = dict(
             connection.execute("SELECT model, position FROM positions ORDER BY 1").fetchall()
@@ -179,13 +179,13 @@ def rebuild(
             fail(f"there is no read model {name!r}: {', '.join(known)}.", 2)
     with database_for(database_url, data) as database:
         for name in models or known:
-            with _progress(name) as report:
+            with progress_bar(name) as report:
                 position = rebuild_model(database.conninfo(), known[name], report)
             print(f"{name}: rebuilt up to position {position}")
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr that is told (done, all)."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:

@@ -11,6 +11,7 @@ from adapters.catalogues import CatalogueUnusable
 from adapters.postgres.database import DatabaseUnusable
 from adapters.postgres.embedded import EmbeddedServerError
 from adapters.postgres.migrations import MigrationRefused
+from adapters.sealing import SealUnusable
 from adapters.settings import SettingsUnusable
 from api.client import ApiRefused
 from api.demo.trace import TraceUnusable
@@ -24,6 +25,7 @@ PLAIN = (
     DatabaseUnusable,
     EmbeddedServerError,
     MigrationRefused,
+    SealUnusable,
     SettingsUnusable,
     TraceUnusable,
     Refusal,

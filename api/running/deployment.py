@@ -19,7 +19,7 @@ from adapters.postgres.database import Database, DatabaseUnusable, prepare
 from adapters.postgres.embedded import EmbeddedServer, default_state
 from adapters.postgres.provision import provide
 from adapters.postgres.writer import Writer
-from adapters.settings import Settings
+from adapters.settings import Sealing, Settings, read_sealing
 from api.running.notes import Notes
 from domain.catalogue.catalogue import Catalogue
 from domain.facts import Context
@@ -47,6 +47,7 @@ class Deployment:
             self.catalogue,
             test_clock,
             log,
+            sealing=read_sealing(usual=checkpoints_of(self.notes)),
         )
 
 
@@ -87,6 +88,25 @@ def database_name(catalogue: str, *, test_clock: bool) -> str:
         stem = re.sub(r"[^a-z0-9]+", "_", Path(catalogue).stem.lower())[:30]
         name = f"{stem}_{hashlib.sha256(catalogue.encode()).hexdigest()[:8]}"
     return f"daybook_{name}_clock" if test_clock else f"daybook_{name}"
+
+
+def sealing_of(url: str | None, data: Path | None) -> Sealing | None:
+    """Where the ledger that `database_for` finds by these publishes its checkpoints, as far as
+    this machine knows."""
+    state = state_folder(data)
+    last = Notes(state / "last.json").read()
+    given = url or os.environ.get("DATABASE_URL")
+    if given in (None, last.get("database_url"), last.get("owner_database_url")):
+        if "notes" not in last:
+            return read_sealing()
+        return read_sealing(usual=checkpoints_of(Notes(state / last["notes"])))
+    own = Database(given, given, os.environ.get("DAYBOOK_CELL") or "main")
+    return read_sealing(usual=checkpoints_of(Notes(state / f"{_digest(own)}.json")))
+
+
+def checkpoints_of(notes: Notes) -> Path:
+    """Where a deployment publishes its checkpoints, unless another file is named."""
+    return notes.path.with_suffix(".checkpoints.jsonl")
 
 
 def _digest(database: Database) -> str:
