@@ -164,6 +164,7 @@ def _plan(fact: PlanChanged) -> Iterator[Notice]:
         "plan.changed",
         {
             "from_plan": fact.from_plan,
+            "from_version": fact.from_version,
             "to_plan": fact.to_plan,
             "to_version": fact.to_version,
             "direction": fact.direction,

@@ -55,6 +55,14 @@ def price_of(shop: Sandboxed, plan: str) -> str:
     return str(price["id"])
 
 
+def new_price(shop: Sandboxed, plan: str | None, version: int, cents: int) -> str:
+    """A price that somebody made at Stripe, which may say that it is of a plan."""
+    product = at_stripe(shop, "products", name="Something else")
+    of = {"metadata[plan_id]": plan, "metadata[plan_version]": version} if plan else {}
+    terms = {"currency": "usd", "unit_amount": cents, "recurring[interval]": "month"} | of
+    return str(at_stripe(shop, "prices", product=product["id"], **terms)["id"])
+
+
 def by_hand(shop: Sandboxed, workspace: str, price: str, behaviour: str = "always_invoice") -> None:
     """Put a subscription on another price, and let it be known."""
     put_on(shop, workspace, price, behaviour)
@@ -177,20 +185,11 @@ def test_a_smaller_plan_by_hand_that_is_heard_of_after_its_renewal_is_in_force(
 
 def test_a_price_that_is_none_of_ours_is_reported_and_changes_nothing(shop: Sandboxed) -> None:
     workspace = subscribed(shop, "starter")
-    product = at_stripe(shop, "products", name="Something else")
-    common = {"currency": "usd", "unit_amount": 700, "recurring[interval]": "month"}
-    strange = at_stripe(shop, "prices", product=product["id"], **common)
-    unheard = at_stripe(
-        shop,
-        "prices",
-        product=product["id"],
-        **common,
-        **{"metadata[plan_id]": "pro", "metadata[plan_version]": "9"},
-    )
+    strange, unheard = new_price(shop, None, 1, 700), new_price(shop, "pro", 9, 700)
     before = happened(shop, workspace)
 
     for price in (strange, unheard):
-        by_hand(shop, workspace, price["id"])
+        by_hand(shop, workspace, price)
 
         assert happened(shop, workspace) == before
         seen = subscription(shop, workspace)

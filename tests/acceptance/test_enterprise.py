@@ -15,12 +15,15 @@ from tests.acceptance.paying import settle, topup, with_card
 from tests.acceptance.spending import refused
 from tests.acceptance.subscribing import (
     at,
+    preview,
     replace_card,
     spend,
     subscribe,
     subscribed,
     subscription,
 )
+from tests.acceptance.test_by_hand import by_hand, new_price
+from tests.acceptance.test_dunning import pay, renewal, replace_card_silently
 from tests.acceptance.workspaces import status
 from tests.api.conftest import Served, serve, settings_of
 from tests.api.sandboxed import Sandboxed, sandboxed
@@ -142,6 +145,41 @@ def test_s96_it_is_bought_renewed_with_its_overage_and_given_its_grace(shop: San
     [listed] = shop.app.get(f"/v1/admin/workspaces/{workspace}/custom-plan")["data"]
     assert listed["accepted_version"] == 1
     assert differences(shop.app.database) == []
+
+
+@pytest.mark.scenario("S112")
+def test_s112_the_grace_is_what_the_contract_said_when_the_first_invoice_failed(
+    shop: Sandboxed,
+) -> None:
+    workspace = shop.app.workspace()
+    plan_id = quote(shop.app, workspace)["plan_id"]
+    subscribe(shop, workspace, plan_id)
+    replace_card(shop, workspace, FAILS)
+    at(shop, "2026-07-01T00:00:00Z")
+    at(shop, "2026-07-01T01:00:00Z")
+    quote(shop.app, workspace, plan_id=plan_id, overrides={"grace_days": 2}, valid_until=None)
+    refused(preview(shop, workspace, plan_id), 409, "subscription_past_due")
+    by_hand(shop, workspace, new_price(shop, plan_id, 2, 40_000), "none")
+    assert subscription(shop, workspace)["plan_version"] == 2, "it allows a grace of two days"
+    at(shop, "2026-08-01T00:00:00Z")
+    at(shop, "2026-08-01T01:00:00Z")
+
+    grace = status(shop.app, workspace)["grace"]
+    assert (grace["days"], grace["ends_at"]) == (21, "2026-07-22T01:00:00Z")
+    replace_card_silently(shop, workspace)
+    pay(shop, renewal(shop, workspace, 1))
+    settle(shop)
+    grace = status(shop.app, workspace)["grace"]
+    assert (grace["days"], grace["ends_at"]) == (21, "2026-08-22T01:00:00Z")
+
+    # Once all is paid, the next failure is given what the plan says then.
+    pay(shop, renewal(shop, workspace))
+    settle(shop)
+    replace_card(shop, workspace, FAILS)
+    at(shop, "2026-09-01T00:00:00Z")
+    at(shop, "2026-09-01T01:00:00Z")
+    grace = status(shop.app, workspace)["grace"]
+    assert (grace["days"], grace["ends_at"]) == (2, "2026-09-03T01:00:00Z")
 
 
 def test_a_card_top_up_has_its_receipt(shop: Sandboxed) -> None:

@@ -23,6 +23,8 @@ from tests.acceptance.subscribing import (
     subscription,
 )
 from tests.api.contract.test_catalogue import DEARER, publish
+from tests.api.outgoing.receiver import Receiver, receiving
+from tests.api.outgoing.test_webhooks import register
 from tests.api.sandboxed import Sandboxed, sandboxed
 
 HALF, END, FINAL = "2026-06-16T00:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T02:00:00Z"
@@ -33,6 +35,13 @@ def shop(database: Database) -> Iterator[Sandboxed]:
     """`flarex` with its sandbox, whose webhooks wait to be delivered."""
     with sandboxed(database, "flarex", mode="held") as both:
         yield both
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Who is told."""
+    with receiving() as one:
+        yield one
 
 
 def migrate(shop: Sandboxed, *, dry_run: bool = False) -> list[Any]:
@@ -79,6 +88,33 @@ def test_a_migration_is_told_as_one_everywhere(shop: Sandboxed) -> None:
     assert (changed["direction"], changed["from_version"]) == ("migration", 1)
     assert stripe_invoices(shop, workspace)[0]["total"] == 1_200
     assert shop.app.get("/v1/audit/compare")["differences"] == []
+
+
+def test_a_migration_is_told_to_webhooks_once_it_is_in_force(
+    shop: Sandboxed, receiver: Receiver
+) -> None:
+    workspace, other = subscribed(shop, "starter"), subscribed(shop, "pro")
+    for one in (workspace, other):
+        register(shop.app, one, receiver.url)
+    publish(shop.app, DEARER)
+    migrate(shop)
+    at(shop, "2026-06-30T23:59:59Z")
+    assert receiver.taken == []
+
+    at(shop, END)
+    at(shop, FINAL)
+
+    [told] = [one for one in receiver.taken if one.type == "plan.changed"]
+    assert {k: v for k, v in told.data.items() if k != "position"} == {
+        "workspace_id": workspace,
+        "from_plan": "starter",
+        "from_version": 1,
+        "to_plan": "starter",
+        "to_version": 2,
+        "direction": "migration",
+        "effective_at": END,
+        "charged_minor": 0,
+    }
 
 
 def test_an_upgrade_takes_the_place_of_a_migration(shop: Sandboxed) -> None:
