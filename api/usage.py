@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
+from api.reads import newest_position
 from domain.account.budget import Reached
 from domain.account.charge import Charge
 from domain.account.usage import Label, Usage
@@ -141,17 +142,20 @@ async def charge(request: Request) -> Response:
     if "idempotency-key" in request.headers:
         return await once(call, body, lambda _: _answer(call, usage))
     done = await _charge(call, usage)
+    # What is not metered writes nothing: the position is where it was.
+    position = done.position if done.metered else await newest_position(call.house)
     return Response(
         encode(charged_of(done)),
         status_of(done),
-        {"X-Ledger-Position": str(done.position)} if done.metered else None,
+        {"X-Ledger-Position": str(position)},
         "application/json",
     )
 
 
 async def _answer(call: Call, usage: Usage) -> Answer:
     done = await _charge(call, usage)
-    return Answer(charged_of(done), done.position or None, status_of(done))
+    position = done.position if done.metered else await newest_position(call.house)
+    return Answer(charged_of(done), position, status_of(done))
 
 
 async def _charge(call: Call, usage: Usage) -> Charge:

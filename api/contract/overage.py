@@ -30,8 +30,8 @@ class IncludedUnits(msgspec.Struct, frozen=True):
 
 
 class OverageView(msgspec.Struct, frozen=True):
-    """Whether overage is agreed to, and what this cycle's comes to so far. Bucket, price and
-    included units are null where the plan has no overage."""
+    """Whether overage is agreed to, and what this cycle's comes to so far. The price is null where
+    the plan has no overage; bucket and included units where no plan has any."""
 
     enabled: bool
     bucket: str | None
@@ -93,8 +93,9 @@ async def _view(call: Call) -> OverageView:
     stands = await standing(call)
     account, policy = stands.account, stands.account.policy
     assert policy is not None
-    offered = sorted(policy.overage_unit_price.items())
-    name, price = offered[0] if offered else (None, None)
+    meters = stands.plans.current.meters.values()
+    name = next((meter.bucket for meter in meters if "overage" in meter.waterfall), None)
+    price = policy.overage_unit_price.get(name or "")
     units, amount = account.overage.get(name or "", (0, 0))
     bucket = account.buckets.get(name or "") or Bucket(0, 0, "", "cycle")
     return OverageView(

@@ -42,8 +42,8 @@ class PlanOverrides(Strict, kw_only=True, frozen=True):
 def customised(base: Plan, overrides: PlanOverrides) -> Plan:
     """The base plan with what differs.
 
-    :raises InvalidInput: a bucket or a limit that the base does not know, or a unit price that
-        is not positive or finer than a micro.
+    :raises InvalidInput: a bucket or a limit that the base does not know, a limit that is
+        negative, or a unit price that is not positive or finer than a micro.
     """
     for field in ("buckets", "limits"):
         for name in getattr(overrides, field).keys() - getattr(base, field).keys():
@@ -67,6 +67,9 @@ def customised(base: Plan, overrides: PlanOverrides) -> Plan:
         limits={**base.limits, **overrides.limits},
         entitlements={**base.entitlements, **overrides.entitlements},
     )
+    wrong = plan.wrong_limit()
+    if wrong is not None:
+        raise InvalidInput(("overrides", "limits", wrong[0]), wrong[1])
     try:
         price = plan.overage_unit_price
     except (ValueError, ArithmeticError):

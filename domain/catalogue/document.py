@@ -136,6 +136,9 @@ def read_catalogue(document: Any) -> Catalogue:
 def _check_references(catalogue: Catalogue) -> None:
     if catalogue.default_plan not in catalogue.plans:
         raise InvalidCatalogue(("default_plan",), f"no plan is called {catalogue.default_plan}")
+    if catalogue.overage_settlement == "stripe_meter":
+        # Known, so that what was published reads; it was never settled otherwise than by items.
+        raise InvalidCatalogue(("overage_settlement",), "overage is settled by invoice_items only")
     if catalogue.late_window_minutes and not catalogue.max_backdate_days:
         raise InvalidCatalogue(
             ("late_window_minutes",), "waits for nothing while max_backdate_days is 0"
@@ -161,6 +164,9 @@ def _check_references(catalogue: Catalogue) -> None:
         for provider in plan.oauth:
             if provider not in catalogue.oauth_providers:
                 raise InvalidCatalogue(("plans", name, "oauth"), f"unknown provider {provider}")
+        wrong_limit = plan.wrong_limit()
+        if wrong_limit is not None:
+            raise InvalidCatalogue(("plans", name, "limits", wrong_limit[0]), wrong_limit[1])
         try:
             price = plan.overage_unit_price
         except ValueError as wrong:

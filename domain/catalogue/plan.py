@@ -23,6 +23,10 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A part of the document: unknown fields are errors, defaults are not written back."""
 
 
+COUNTED = ("bots", "seats", "storage_gb", "faces")
+"""Limits that are held against a count."""
+
+
 class BucketTerms(Strict, kw_only=True, frozen=True):
     """Included units and when they are granted anew: `cycle`, `never` or `days:N`."""
 
@@ -43,6 +47,15 @@ class Plan(Strict, kw_only=True, frozen=True):
     custom_base: bool = False
     limits: dict[str, int | str | None] = {}
     entitlements: dict[str, str] = {}
+
+    def wrong_limit(self) -> tuple[str, str] | None:
+        """The first limit that nothing could be held against, and what is wrong with it."""
+        for name, value in self.limits.items():
+            if name in COUNTED and isinstance(value, str):
+                return name, "must be a whole number, or null where there is no limit"
+            if value is not None and str(value).startswith("-"):
+                return name, "must be 0 or more"
+        return None
 
     @property
     def overage_unit_price(self) -> int | None:

@@ -64,13 +64,15 @@ def test_credits_are_broken_down_by_bot_and_thread(flarex: Served, starter: str)
 
 @pytest.mark.scenario("S58")
 def test_edits_and_diff_views_are_not_metered(flarex: Served, starter: str) -> None:
-    used(flarex, starter, 18)
+    used(flarex, starter, 17)
+    last = generate(flarex, starter, 1_000).headers["X-Ledger-Position"]
     before = flarex.position()
 
     for action in ("message_edit", "diff_view"):
         for _ in range(10):
             answer = generate(flarex, starter, 5_000, action=action)
             assert done(answer, 200) == {"metered": False}
+            assert answer.headers["X-Ledger-Position"] == last
 
     assert flarex.position() == before
     assert flarex.get(OVERAGE, starter)["included"]["used"] == 18
@@ -136,7 +138,13 @@ def test_the_free_plan_has_no_overage(flarex: Served) -> None:
 
     refused(on, 403, "overage_not_available_on_plan")
     assert flarex.position() == before
-    assert flarex.get(OVERAGE, workspace)["enabled"] is False
+    shown = flarex.get(OVERAGE, workspace)
+    assert (shown["enabled"], shown["bucket"], shown["unit_price_usd"]) == (
+        False,
+        "ai_credits",
+        None,
+    )
+    assert shown["included"] == {"granted": 50, "used": 0, "remaining": 50}
 
 
 @pytest.mark.scenario("S64")

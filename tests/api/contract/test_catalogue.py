@@ -104,6 +104,9 @@ def test_a_document_that_is_wrong_names_line_and_field_and_changes_nothing(flare
         (FLAREX.replace("units: 5000", "units: many"), "plans.pro.buckets.ai_credits.units"),
         (FLAREX.replace("currency: usd", "currency: eur"), "never changes its currency"),
         (FLAREX.replace("catalogue: flarex", "catalogue: other"), "opened with `flarex`"),
+        (FLAREX.replace("bots: 10,", "bots: -1,"), "plans.pro.limits.bots: must be 0 or more"),
+        (FLAREX.replace("storage_gb: 25,", 'storage_gb: "25",'), "plans.pro.limits.storage_gb"),
+        (FLAREX.replace("invoice_items", "stripe_meter"), "settled by invoice_items only"),
         ("[", "is not a catalogue"),
     ):
         for dry_run in (True, False):

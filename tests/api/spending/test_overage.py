@@ -62,7 +62,8 @@ def test_it_stays_on_over_cycles_and_ends_with_the_plan(flarex: Served) -> None:
     assert (shown["enabled"], shown["accrued_units"]) == (True, 0)
     flarex.post(f"/v1/admin/workspaces/{workspace}/plan", {"plan": "free"})
     shown = flarex.get(OVERAGE, workspace)
-    assert (shown["enabled"], shown["bucket"], shown["included"]) == (False, None, None)
+    assert (shown["enabled"], shown["unit_price_usd"]) == (False, None)
+    assert shown["included"]["granted"] == 50
 
 
 def test_a_faces_deployment_has_none(app: Served) -> None:
