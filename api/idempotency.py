@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hashlib import sha256
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import structlog
+from psycopg_pool import AsyncConnectionPool
 from starlette.responses import Response
 
 from api import problems
@@ -52,6 +53,17 @@ KEEP = f"""
     WHERE {NAME} AND created_at = %s
 """  # noqa: S608
 FORGET = f"DELETE FROM idempotency_keys WHERE {NAME} AND created_at = %s AND status IS NULL"  # noqa: S608
+
+KEPT_DAYS = 30
+"""How long an answer is kept at least; the causes of what was written are kept for ever."""
+PURGED_AT_ONCE = 5_000
+PURGES_A_TURN = 20
+# A request that is under way gives signs of life: one as old as this died long ago.
+PURGE = f"""
+    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM idempotency_keys WHERE created_at < now() - interval '{KEPT_DAYS} days'
+        ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED))
+"""  # noqa: S608
 
 Name = tuple[str, str, str, str]
 
@@ -216,3 +228,15 @@ async def claim(call: Call, key: str, body: bytes) -> Kept | Claim:
             if taken is not None:
                 return Claim(call, name, taken[0])
     raise IdempotencyInProgress("the first request with this key is still being answered")
+
+
+async def purge(pool: AsyncConnectionPool[Any]) -> int:
+    """Forget answers that are older than ``KEPT_DAYS``, a bounded number of them; how many."""
+    gone = 0
+    async with pool.connection() as connection:
+        for _ in range(PURGES_A_TURN):
+            last = (await connection.execute(PURGE, (PURGED_AT_ONCE,))).rowcount
+            gone += last
+            if last < PURGED_AT_ONCE:
+                break
+    return gone

@@ -16,6 +16,7 @@ import structlog
 
 from adapters.postgres import reconciliations
 from adapters.settings import Settings
+from api import idempotency
 from api.house import House, open_house
 from api.metrics import Metrics
 from api.outgoing import sending
@@ -78,9 +79,11 @@ async def _follow(house: House, news: asyncio.Event) -> None:
 
 
 async def _daily(house: House) -> None:
-    """Forget old bodies; compare the books, unless that was done within a day. Where the clock
-    stands still, that is for whoever moves it."""
+    """Forget old bodies, answers and messages; compare the books, unless that was done within a
+    day. Where the clock stands still, that is for whoever moves it."""
     await house.inbox.purge()
+    await idempotency.purge(house.pool)
+    await sending.purge(house)
     if not house.settings.stripe_key or house.settings.test_clock:
         return
     now = await house.clock.now()
@@ -93,7 +96,6 @@ async def _daily(house: House) -> None:
                 await reconcile(house)
         finally:
             await reconciliations.release(connection)
-    await sending.purge(house)
 
 
 async def _again(
