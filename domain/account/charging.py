@@ -16,7 +16,7 @@ from domain.account.usage_facts import Debited, UsageRecorded
 from domain.catalogue.catalogue import PlanCatalogue
 from domain.catalogue.price_book import PriceBook
 from domain.commands import Command, Done
-from domain.errors import AlreadyVoided, NotFound, UsageConflict
+from domain.errors import AlreadyVoided, HoldClosed, NotFound, UsageConflict
 from domain.facts import Context, Recorded
 from domain.identity import parse_usage_id
 from domain.places import PRICES, RATING, account_stream
@@ -32,13 +32,13 @@ class Charging(Spending):
 
         :raises PaymentRequired: nothing pays for it; nothing was recorded.
         :raises UsageConflict: the ``event_id`` was used for another act.
+        :raises NotFound: no such workspace, or it never had the hold.
         """
         command = await self._command(workspace_id, usage, context)
         try:
-            done = await self.book.submit(command)
-        except CycleIsOver:
-            await self.roll_over(workspace_id, context)
-            done = await self.book.submit(command)
+            done = await self.in_cycle(workspace_id, context, command)
+        except HoldClosed as closed:
+            raise await self._closed_or_unknown(workspace_id, usage, closed) from None
         return _charged_now(done) or await self._charged_before(done, usage)
 
     async def charge_many(
@@ -54,7 +54,10 @@ class Charging(Spending):
         charges: list[Charge | BaseException] = []
         for usage, end in zip(usages, ends, strict=True):
             if isinstance(end, BaseException):
-                charges.append(end)
+                unknown = isinstance(end, HoldClosed)
+                charges.append(
+                    await self._closed_or_unknown(workspace_id, usage, end) if unknown else end
+                )
                 continue
             try:
                 charges.append(_charged_now(end) or await self._charged_before(end, usage))
@@ -72,6 +75,15 @@ class Charging(Spending):
             if found is not None and isinstance(found[0].fact, HoldPlaced):
                 placed = found[0].fact
         return _charge_command(workspace_id, usage, context, placed)
+
+    async def _closed_or_unknown(
+        self, workspace_id: str, usage: Usage, closed: BaseException
+    ) -> BaseException:
+        """What was never placed in this workspace is not closed but unknown."""
+        account = account_stream(workspace_id)
+        if await self.book.find_cause(account.id, f"hold:{usage.hold_id}") is None:
+            return NotFound("hold", usage.hold_id or "")
+        return closed
 
     async def _charged_before(self, done: Done, usage: Usage) -> Charge:
         """The answer of a retry, which may need to be looked up."""

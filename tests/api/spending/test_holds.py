@@ -59,6 +59,21 @@ def test_a_hold_ends_once(app: Served) -> None:
     assert app.facts(workspace)[-2:] == ["HoldPlaced", "HoldReleased"]
 
 
+def test_the_hold_of_another_workspace_is_unknown_and_not_closed(app: Served) -> None:
+    other, workspace = app.workspace("1"), app.workspace("1")
+    hold_id = done(authorize(app, other, 10, 10))["hold_id"]
+    act = {"meter": "chat", "llm_model": "gpt-5.4", "tokens": {"input": 10}, "hold_id": hold_id}
+    before = app.position()
+
+    refused(use(app, workspace, "chat", 10, hold_id=hold_id), 404, "not_found")
+    batch = [act | {"event_id": "e1"}]
+    [item] = done(app.post("/v1/usage/batch", batch, workspace), 200)["results"]
+
+    assert (item["status"], item["problem"]["code"]) == (404, "not_found")
+    assert app.position() == before
+    done(use(app, other, "chat", 10, hold_id=hold_id))
+
+
 def test_time_ends_a_hold_even_if_nobody_tidies(app: Served) -> None:
     workspace = app.workspace("0.1")
     hold = done(authorize(app, workspace, 0, 6_000, ttl_seconds=60))

@@ -141,7 +141,7 @@ def test_a_closed_hold_is_refused_but_what_happened_is_recorded() -> None:
 
 
 def test_a_hold_that_never_was_is_refused() -> None:
-    with pytest.raises(HoldClosed):
+    with pytest.raises(NotFound):
         Tenant("faces", micros=USD).act("chat", 4, hold_id="hold_nobody")
 
 
