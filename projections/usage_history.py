@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -143,17 +143,21 @@ async def since(
 
 
 async def unrated(
-    connection: AsyncConnection, llm_model: str | None = None, *, after: int = 0, limit: int = 1000
+    connection: AsyncConnection,
+    models: Sequence[str] | None = None,
+    *,
+    after: int = 0,
+    limit: int = 1000,
 ) -> list[tuple[str, str]]:
     """Acts that wait for a price, oldest first from behind a position on: (workspace_id,
-    usage_id) of one model, or of all. What `Ledger.rate_unrated` takes."""
+    usage_id) of these models, or of all. What `Ledger.rate_unrated` takes."""
     cursor = await connection.execute(
         """SELECT balances.workspace_id, act.stream, act.version FROM usage_events act
            JOIN balances USING (stream)
            WHERE act.is_unrated AND act.position > %(after)s
-             AND (%(model)s::text IS NULL OR act.llm_model = %(model)s)
+             AND (%(models)s::text[] IS NULL OR act.llm_model = ANY(%(models)s))
            ORDER BY act.position LIMIT %(limit)s""",
-        {"model": llm_model, "after": after, "limit": limit},
+        {"models": None if models is None else list(models), "after": after, "limit": limit},
     )
     return [(name, usage_id(stream, version)) for name, stream, version in await cursor.fetchall()]
 

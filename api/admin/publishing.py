@@ -18,16 +18,15 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position, reached
+from api.running.due import price_unpriced
 from domain.account.usage import Label
 from domain.catalogue.price_book import PriceEntry
 from domain.errors import InvalidInput
 from domain.facts import Context
-from projections import usage_history
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 ENTRIES_MAX = 10_000
-UNRATED_MAX = 100_000
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +90,8 @@ EXAMPLE = {
 )
 async def publish_prices(request: Request) -> Response:
     """Strictly later than the version before; never in the past, where acts are rated already.
-    Then acts that were recorded without a price are priced, once."""
+    Acts that were recorded without a price are priced by the first book that knows it, once: as
+    soon as it is published, even if it comes into force later."""
     call = await enter(request, "admin", "deployment")
     body = await read_body(request)
     asked = parse(_prices, body)
@@ -129,7 +129,8 @@ async def _publish(
     version = await ledger.publish_prices(
         effective_from, currency, markup_bps, entries, digest, context
     )
-    rated = await rate_unrated(call, context)
+    await reached(call.house, await newest_position(call.house), ("usage_events", "balances"))
+    rated = await price_unpriced(call.house, context)
     return Answer(
         PriceBookPublished(
             version, version, effective_from, markup_bps, len(entries), digest, rated
@@ -137,18 +138,6 @@ async def _publish(
         await newest_position(call.house),
         201,
     )
-
-
-async def rate_unrated(call: Call, context: Context) -> int:
-    """Price what was recorded without a price, where there is one now; says how many."""
-    house = call.house
-    await reached(house, await newest_position(house), ("usage_events", "balances"))
-    async with house.pool.connection() as connection:
-        waiting = await usage_history.unrated(connection, limit=UNRATED_MAX)
-    rated = 0
-    for workspace_id, act in waiting:
-        rated += await house.ledger.rate_unrated(workspace_id, act, context)
-    return rated
 
 
 def _entry(index: int, price: Price) -> PriceEntry:

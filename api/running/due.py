@@ -14,11 +14,13 @@ from psycopg_pool import AsyncConnectionPool
 from domain.errors import TryAgain
 from domain.facts import Context
 from domain.ledger import Ledger
-from projections import due_work, expiries
+from projections import due_work, expiries, usage_history
 
 ACTOR = "sweeper"
 AT_ONCE = 64
 """Workspaces whose work is committed together: many cycles end in the same second."""
+
+UNPRICED_AT_ONCE = 100_000
 
 log = structlog.get_logger("daybook.due")
 
@@ -41,8 +43,9 @@ async def run_due(house: Stand, now: datetime, *, since: datetime | None = None)
     """Do everything that is due at ``now``, once; answers how many facts that left. 0: nothing
     is due any more, as far as the read models know.
 
-    ``since`` leaves out grants that ended before it, which an earlier call has written off. What
-    fails for one workspace is logged, and tried again the next time; it holds up no other.
+    ``since`` leaves out grants that ended before it, which an earlier call has written off, and
+    acts without a price. What fails for one workspace is logged, and tried again the next time;
+    it holds up no other.
 
     :raises TryAgain: the book itself cannot be written now.
     """
@@ -61,7 +64,21 @@ async def run_due(house: Stand, now: datetime, *, since: datetime | None = None)
             else:
                 what = {"workspace_id": workspace_id, "kinds": sorted(kinds)}
                 log.error("due_work_failed", **what, exc_info=end)
-    return recorded
+    return recorded + (await price_unpriced(house, context) if since is None else 0)
+
+
+async def price_unpriced(house: Stand, context: Context) -> int:
+    """Price acts that were recorded without a price, where a published book has one by now, and
+    debit them; answers how many. An act may be reported after the book that prices it was
+    published, for a moment before the book is in force: nobody publishes anything then.
+
+    :raises TryAgain: the book itself cannot be written now.
+    """
+    books = (await house.ledger.prices()).versions
+    models = sorted({model for book in books for model in book.entries})
+    async with house.pool.connection() as connection:
+        waiting = await usage_history.unrated(connection, models, limit=UNPRICED_AT_ONCE)
+    return sum([await house.ledger.rate_unrated(*act, context) for act in waiting])
 
 
 async def _due(house: Stand, now: datetime, since: datetime | None) -> dict[str, set[str]]:

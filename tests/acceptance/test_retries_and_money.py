@@ -90,6 +90,31 @@ def test_an_unknown_model_is_refused_or_recorded_and_rated_once_later(faces0: Se
     assert faces0.facts(workspace).count("UsageRated") == 1
 
 
+@pytest.mark.scenario("S22")
+def test_an_act_that_is_reported_behind_the_publication_is_priced_too(faces0: Served) -> None:
+    """Its moment lies before the first book that knows the model, and nobody publishes again."""
+    workspace = faces0.workspace("20.00")
+    price = {"provider": "openai", "model": "gpt-6", "input_usd_per_m": 4, "output_usd_per_m": 20}
+    book = {"effective_from": "2026-06-02T00:00:00Z", "markup_bps": 0, "entries": [price]}
+    assert faces0.post("/v1/admin/price-books", book).status_code == 201
+    new = {"llm_model": "gpt-6", "tokens": {"input": 1_000_000}, "mode": "record"}
+    early = faces0.charge(workspace, **new)
+    assert (early.status_code, early.json()["rated"]) == (201, None)
+    faces0.post("/v1/test/clock", {"now": "2026-06-03T00:00:00Z"})
+    backdated = faces0.charge(workspace, **new, occurred_at="2026-06-01T23:59:59Z")
+    assert backdated.json()["rated"] is None
+    assert faces0.charge(workspace, **new).json()["total_cost_usd"] == 4
+    unknown = faces0.charge(workspace, **new | {"llm_model": "gpt-7"})
+
+    for _ in range(2):
+        faces0.post("/v1/test/tick")
+
+    assert faces0.facts(workspace).count("UsageRated") == 2
+    assert faces0.balance(workspace) == 8_000_000
+    items = faces0.get("/v1/billing/usage/events", workspace)["data"]
+    assert [one["usage_id"] for one in items if not one["rated"]] == [unknown.json()["usage_id"]]
+
+
 @pytest.mark.scenario("S23")
 def test_the_moment_of_use_must_be_plausible(faces: Served) -> None:
     workspace = faces.workspace("20.00")

@@ -103,9 +103,9 @@ def test_an_unrated_act_waits_and_is_completed_once(database: Database) -> None:
 
     charge = write(database, recorded)
     post(database)
-    waiting = ask(database, lambda c: usage_history.unrated(c, "newborn"))
+    waiting = ask(database, lambda c: usage_history.unrated(c, ["newborn"]))
     assert waiting == [("acme", charge.usage_id)]
-    assert ask(database, lambda c: usage_history.unrated(c, "gpt-5.4")) == []
+    assert ask(database, lambda c: usage_history.unrated(c, ["gpt-5.4"])) == []
     act = ask(database, lambda c: usage_history.one(c, charge.usage_id))
     assert act is not None and act.is_unrated and act.total_cost is None
     newborn = {"llm_model": "newborn"}
