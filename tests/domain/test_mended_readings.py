@@ -76,6 +76,20 @@ def test_a_direct_act_past_a_revoked_account_is_what_the_user_allowed(fallback: 
     assert refused.value.fallback_available
 
 
+def test_an_act_that_says_it_went_through_a_revoked_account_is_told_to_link_it_again() -> None:
+    tenant = Tenant("faces", plan="connect", micros=5_000_000)
+    tenant.link()
+    tenant.unlink("revoked")
+    with pytest.raises(InvalidInput) as unlinked:
+        tenant.act("chat", 1_000, model="gpt-5.4", route="oauth")
+    assert unlinked.value.code == "validation_error", "the wallet does not pay for it a second time"
+
+    tenant.fallback(False)
+
+    with pytest.raises(OAuthRejected):
+        tenant.act("chat", 1_000, model="gpt-5.4", route="oauth")
+
+
 def test_a_hold_is_settled_by_the_meter_it_was_placed_for() -> None:
     tenant = Tenant("faces", micros=5_000_000)
     hold = tenant.hold("chat", 1_000)
