@@ -233,11 +233,12 @@ class BudgetExhausted(PaymentRequired):
 
     code: ClassVar[str] = "budget_exhausted"
     budget_id: str = ""
-    limit: int = 0
-    left: int = 0
+    limit_micros: int = 0
+    left_micros: int = 0
 
     def __str__(self) -> str:
-        return f"The budget {self.budget_id} leaves {self.left} of {self.limit} µ."
+        left, limit = self.left_micros, self.limit_micros
+        return f"The budget {self.budget_id} leaves {left} of {limit} µ."
 
 
 # -- something else already happened ------------------------------------------------------------

@@ -199,7 +199,10 @@ class Ask(msgspec.Struct, gc=False):
             room = left(budget, account.holds.values(), self.now, self._running.cycle_id)
             if room <= 0 or cost > room:
                 raise self._refusal(
-                    BudgetExhausted, budget_id=budget.budget_id, limit=budget.limit, left=room
+                    BudgetExhausted,
+                    budget_id=budget.budget_id,
+                    limit_micros=budget.limit,
+                    left_micros=room,
                 )
 
     def _refusal(self, kind: type[PaymentRequired], **facts: Any) -> PaymentRequired:
@@ -217,7 +220,9 @@ class Ask(msgspec.Struct, gc=False):
             and (self.only is None or "oauth" in self.only),
             needs_credits=not frozen and self.wallet_allowed and account.available <= 0,
             resets_at=bucket.resets_at(policy.period_end) if bucket is not None else None,
-            overage_available=bool(policy.overage_unit_price) and not policy.overage_enabled,
+            # A plan without a price has no such source in any waterfall.
+            overage_available="overage" in policy.waterfalls.get(self.meter_name, ())
+            and not policy.overage_enabled,
             stream_version=account.version,
             policy_version=policy.policy_version,
             sources=self.looked_at(),

@@ -87,12 +87,16 @@ def test_a_hard_budget_is_reached_exactly_and_says_what_is_left(app: Served) -> 
     before = app.position()
 
     problem = refused(use(app, workspace, "chat", 4_004, **MINI), 402, "budget_exhausted")
-    assert (problem["budget_id"], problem["limit"], problem["left"]) == ("cap", 2_100, 1_050)
+    assert (problem["budget_id"], problem["limit_micros"], problem["left_micros"]) == (
+        "cap",
+        2_100,
+        1_050,
+    )
     assert (problem["needs_credits"], problem["needs_oauth"]) == (False, False)
     assert app.position() == before
     done(chat(app, workspace))
     for ask in (use(app, workspace, "chat", 4, **MINI), authorize(app, workspace, 4, 0, **MINI)):
-        assert refused(ask, 402, "budget_exhausted")["left"] == 0
+        assert refused(ask, 402, "budget_exhausted")["left_micros"] == 0
     assert app.get("/v1/billing/budgets/cap", workspace)["spent_micros"] == 2_100
 
 

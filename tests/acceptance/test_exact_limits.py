@@ -171,4 +171,4 @@ def test_overage_within_a_hard_budget(flarex: Served) -> None:
         assert charged == [COST] * (UNITS // COST)
         assert flarex.get("/v1/billing/overage", workspace)["accrued_units"] == UNITS
         refusal = charge().json()
-        assert (refusal["code"], refusal["left"]) == ("budget_exhausted", 0)
+        assert (refusal["code"], refusal["left_micros"]) == ("budget_exhausted", 0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.postgres.database import Database
+from tests.acceptance.conftest import catalogue
 from tests.acceptance.spending import (
     authorize,
     done,
@@ -17,11 +21,44 @@ from tests.acceptance.spending import (
     to,
     use,
 )
-from tests.api.conftest import Served
+from tests.api.conftest import Served, serve, settings_of
 
 OVERAGE = "/v1/billing/overage"
 BUDGETS = "/v1/billing/budgets"
 GENERATION = {"meter": "chat_generation", "llm_model": None}
+
+
+@pytest.fixture
+def two(database: Database, tmp_path: Path) -> Iterator[Served]:
+    """`flarex` with drafts, ten for a lifetime: they end where they end."""
+    path = catalogue(
+        tmp_path,
+        "flarex",
+        ("meters:\n", "meters:\n  draft: {bucket: a_drafts, waterfall: [allowance]}\n"),
+        (
+            "{ai_credits: {units: 1000,",
+            "{a_drafts: {units: 10, reset: never}, ai_credits: {units: 1000,",
+        ),
+    )
+    with serve(settings_of(database, path)) as served:
+        yield served
+
+
+def test_overage_is_of_the_bucket_that_has_it(two: Served) -> None:
+    workspace = on_plan(two, "starter")
+    done(use(two, workspace, "draft", 10))
+    alone = refused(use(two, workspace, "draft", 1), 402, "ai_credits_exhausted")
+    assert alone["overage_available"] is False, "no switch helps this meter"
+    done(generate(two, workspace, 1_000_000))
+    assert refused(generate(two, workspace, 1), 402, "ai_credits_exhausted")["overage_available"]
+
+    put(two, OVERAGE, {"enabled": True}, workspace)
+    done(generate(two, workspace, 3_000))
+
+    told = two.get(OVERAGE, workspace)
+    assert (told["bucket"], told["accrued_units"]) == ("ai_credits", 3)
+    assert told["included"] == {"granted": 1_000, "used": 1_000, "remaining": 0}
+    refused(use(two, workspace, "draft", 1), 402, "ai_credits_exhausted")
 
 
 def test_a_hold_that_was_placed_while_it_was_on_is_settled_so(flarex: Served) -> None:
@@ -93,7 +130,11 @@ def test_a_hard_budget_refuses_and_a_soft_one_warns(app: Served) -> None:
     problem = refused(
         use(app, workspace, "chat", 1_001, api_key_id="alice"), 402, "budget_exhausted"
     )
-    assert (problem["budget_id"], problem["limit"], problem["left"]) == ("alice", 6_300, 3_150)
+    assert (problem["budget_id"], problem["limit_micros"], problem["left_micros"]) == (
+        "alice",
+        6_300,
+        3_150,
+    )
     assert problem["needs_credits"] is False
     done(use(app, workspace, "chat", 1_001, api_key_id="bob"))
     done(use(app, workspace, "chat", 1_000, api_key_id="alice"))

@@ -37,7 +37,11 @@ def test_a_hard_cap_is_reached_exactly_and_not_passed() -> None:
     for refused in (tenant.act, tenant.hold):
         with pytest.raises(BudgetExhausted) as why:
             refused("chat", 4)
-        assert (why.value.budget_id, why.value.limit, why.value.left) == ("b1", 3_000, 0)
+        assert (why.value.budget_id, why.value.limit_micros, why.value.left_micros) == (
+            "b1",
+            3_000,
+            0,
+        )
         assert not why.value.needs_credits
         assert why.value.rule == "hard_budget"
     assert tenant.book.position == before
@@ -48,7 +52,7 @@ def test_a_call_that_does_not_fit_is_refused_and_a_smaller_one_runs() -> None:
 
     with pytest.raises(BudgetExhausted) as refused:
         tenant.act("chat", 12_004)
-    assert refused.value.left == 3_000
+    assert refused.value.left_micros == 3_000
     tenant.act("chat", 12_000)
 
 
@@ -59,7 +63,7 @@ def test_what_is_held_counts_so_that_calls_at_once_cannot_slip_past() -> None:
     for refused in (tenant.hold, tenant.act):
         with pytest.raises(BudgetExhausted) as why:
             refused("chat", 4_004)
-        assert why.value.left == 1_000
+        assert why.value.left_micros == 1_000
     second = tenant.hold("chat", 4_000)
     tenant.release(first)
     tenant.settle(second, 4_000)
@@ -77,7 +81,7 @@ def test_overage_that_is_held_counts_too() -> None:
     hold = tenant.hold("chat_generation", 6_000)
     with pytest.raises(BudgetExhausted) as refused:
         tenant.hold("chat_generation", 5_000)
-    assert refused.value.left == 80_000
+    assert refused.value.left_micros == 80_000
     tenant.settle(hold, 6_000, action="chat")
     tenant.generate(4)
     with pytest.raises(BudgetExhausted):
