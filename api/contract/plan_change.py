@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated
 from uuid import NAMESPACE_URL, uuid5
@@ -14,15 +17,22 @@ from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
 from api.contract.subscription import ScheduledChange, scheduled_change
-from api.idempotency import Answer, once
+from api.idempotency import Answer, Claim, claim, once
 from api.openapi import documented
 from api.reads import newest_position
+from api.refusals import IdempotencyInProgress
 from api.standing import standing
 from domain.account.usage import Label
+from domain.contract.errors import PlanChangeIsPending
 from domain.contract.facts import Direction
 from domain.contract.plan_changing import Confirmed, Quoted
 
 router = APIRouter(prefix="/v1/billing/plan-change", tags=["billing"])
+
+TURN = " turn"
+"""A key that no client can send. Whoever claims it confirms, and nobody else in the workspace."""
+TURN_ASKED_S = 0.05
+TURN_PATIENCE_S = 10.0
 
 
 class PlanChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,12 +162,35 @@ async def confirm(request: Request) -> Response:
 
     async def act(_: str) -> Answer:
         house = call.house
-        done = await house.ledger.confirm_plan(
-            house.till.contracts, call.workspace_id, asked.preview_id, await call.context()
-        )
+        async with _alone(call):
+            done = await house.ledger.confirm_plan(
+                house.till.contracts, call.workspace_id, asked.preview_id, await call.context()
+            )
         return Answer(_result(done), done.position)
 
     return await once(call, body, act, required=True)
+
+
+@asynccontextmanager
+async def _alone(call: Call) -> AsyncIterator[None]:
+    """Confirmations of a workspace take turns: of two previews that are confirmed at once, the
+    second would be charged what is left after the first, which nobody was shown.
+
+    :raises PlanChangeIsPending: somebody else's takes too long.
+    """
+    for _ in range(int(TURN_PATIENCE_S / TURN_ASKED_S)):
+        try:
+            turn = await claim(call, TURN, b"")
+            break
+        except IdempotencyInProgress:
+            await asyncio.sleep(TURN_ASKED_S)
+    else:
+        raise PlanChangeIsPending("another change is being confirmed; ask again in a moment")
+    assert isinstance(turn, Claim)
+    try:
+        yield
+    finally:
+        await turn.settle(None)
 
 
 @router.delete(
