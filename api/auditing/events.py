@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auditing.evidence import evidence
 from api.auditing.explanation import explain
 from api.auditing.rendering import ChargeExplained, explained
 from api.auditing.streams import asked_stream, names_of, own_streams
@@ -170,4 +171,6 @@ async def explain_charge(request: Request) -> Response:
     explanation = await explain(book, workspace_id, usage_id)
     if explanation is None:
         raise NotFound("usage", usage_id)
-    return answer(explained(workspace_id, explanation))
+    async with call.house.pool.connection() as connection:
+        around = await evidence(connection, workspace_id, explanation)
+    return answer(explained(workspace_id, explanation, around))

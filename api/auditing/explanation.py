@@ -77,6 +77,7 @@ class Explanation:
     position: int
     cause: str
     draws: tuple[Draw, ...]
+    cycle_id: str | None
     units: int
     late: bool
     formula: Formula | None
@@ -127,6 +128,7 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
         position=position,
         cause=act.unique_cause(),
         draws=act.draws,
+        cycle_id=act.cycle_id,
         units=act.units,
         late=act.late,
         formula=formula(usage.tokens, rated) if rated else None,

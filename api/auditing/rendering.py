@@ -8,6 +8,15 @@ from typing import Any
 
 import msgspec
 
+from api.auditing.evidence import (
+    CycleView,
+    Evidence,
+    HoldView,
+    Inclusion,
+    InvoiceLineView,
+    Policy,
+    Step,
+)
 from api.auditing.explanation import Explanation, Formula
 from domain.catalogue.price_book import PER
 from domain.money import usd
@@ -62,9 +71,16 @@ class ChargeExplained(msgspec.Struct, frozen=True):
     version: int
     position: int
     voided_at_position: int | None
+    event_hash: str
+    policy: Policy | None
+    cycle: CycleView | None
+    hold: HoldView | None
+    invoice_lines: list[InvoiceLineView]
+    causation: list[Step]
+    inclusion: Inclusion | None
 
 
-def explained(workspace_id: str, told: Explanation) -> ChargeExplained:
+def explained(workspace_id: str, told: Explanation, around: Evidence) -> ChargeExplained:
     """The explanation as it is sent."""
     request = msgspec.to_builtins(told.usage)
     tokens = {
@@ -96,6 +112,7 @@ def explained(workspace_id: str, told: Explanation) -> ChargeExplained:
         told.version,
         told.position,
         told.void_position,
+        *msgspec.structs.astuple(around),
     )
 
 

@@ -6,6 +6,7 @@ Pages work without scripting; with it, parts are fetched (htmx) and figures are 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, FastAPI, Request
@@ -13,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Stre
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
+from api.auditing.evidence import event_hash
 from api.auditing.explanation import Explanation, explain
 from api.dashboard import billing_page, charges, live, pages, session
 from api.dashboard.charges import Charge
@@ -154,6 +156,7 @@ async def explanation(request: Request, workspace_id: str, usage_id: str) -> Res
             for grant_id in draw.grants
         },
         "labels": _labels(found),
+        "event_hash": await _hash(house, found),
     }
     if "hx-request" in request.headers:
         return _part("_explanation.html", **context)
@@ -220,6 +223,11 @@ async def _prices_from(house: House, found: Explanation) -> Any:
         return None
     prices = await house.ledger.prices()
     return prices.versions[found.formula.price_book_version - 1].effective_from
+
+
+async def _hash(house: House, found: Explanation) -> str:
+    async with house.pool.connection() as connection:
+        return await event_hash(connection, UUID(found.stream), found.version)
 
 
 def _labels(found: Explanation) -> list[tuple[str, str]]:

@@ -1,0 +1,90 @@
+"""A charge explains itself to the last byte: who asked, what allowed it, what paid, and how its
+event leads to a checkpoint that is signed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.spending import authorize, done, on_plan, use
+from tests.api.auditing.sealed import chain, sealing_in
+from tests.api.conftest import Served
+
+
+def explained(app: Served, usage_id: str) -> Any:
+    return app.get(f"/v1/audit/charges/{usage_id}/explain")
+
+
+def facts_at(app: Served, position: int) -> Any:
+    where: dict[str, Any] = {"from_position": position, "to_position": position}
+    (event,) = app.get("/v1/audit/events", **where)["data"]
+    return event
+
+
+@pytest.mark.scenario("S101")
+def test_a_settled_hold_is_explained_from_the_key_to_the_money_that_paid(app: Served) -> None:
+    workspace = app.workspace("20.00")
+    held = done(authorize(app, workspace, 1_000, 2_000, api_key_id="key_7"))
+    hold = held["hold_id"]
+    act = done(app.charge(workspace, hold_id=hold, api_key_id="key_7"))
+
+    why = explained(app, act["usage_id"])
+
+    assert why["hold"]["hold_id"] == hold
+    assert why["hold"]["route"] == "wallet"
+    assert why["policy"]["policy_version"] == why["hold"]["policy_version"]
+    assert why["policy"]["plan"] == "free"
+    assert "wallet" in why["policy"]["waterfall"]
+    assert why["cycle"]["period_start"] < why["cycle"]["period_end"]
+    steps = why["causation"]
+    assert [one["step"] for one in steps] == ["api_key", "hold", "usage", "debit", "credit"]
+    assert steps[0]["ref"] == "key_7"
+    for step, kind in zip(steps[1:], ("HoldPlaced", "Debited", "Debited", "Credited"), strict=True):
+        event = facts_at(app, step["position"])
+        assert (event["type"], event["event_hash"]) == (kind, step["event_hash"])
+        assert (event["stream_id"], event["version"]) == (step["stream_id"], step["version"])
+    assert why["event_hash"] == steps[2]["event_hash"]
+    assert why["invoice_lines"] == []
+    assert why["inclusion"] is None  # nobody has chained it yet
+
+
+def test_the_path_of_hashes_ends_at_the_next_signed_checkpoint(app: Served, tmp_path: Path) -> None:
+    workspace = app.workspace("20.00")
+    act = done(app.charge(workspace))
+    for _ in range(3):
+        done(app.charge(workspace))
+    chain(app.database)
+    unsigned = explained(app, act["usage_id"])["inclusion"]
+    assert unsigned["checkpoint"] is None
+    assert len(unsigned["path"]) == 1
+    chain(app.database, sealing_in(tmp_path, 1_000), seal=True)
+
+    why = explained(app, act["usage_id"])
+
+    inclusion = why["inclusion"]
+    sealed = inclusion["checkpoint"]
+    assert sealed["position"] == why["position"] + 3
+    assert inclusion["path"][0] == {"position": why["position"], "event_hash": why["event_hash"]}
+    hash_ = bytes.fromhex(inclusion["chain_hash_before"])
+    for step in inclusion["path"]:
+        hash_ = hashlib.sha256(hash_ + bytes.fromhex(step["event_hash"])).digest()
+    assert hash_.hex() == sealed["chain_hash"]
+    told = app.get("/v1/audit/checkpoints")["data"]
+    assert sealed in told
+
+
+def test_an_act_that_units_paid_names_the_policy_and_no_debit(flarex: Served) -> None:
+    workspace = on_plan(flarex, "starter")
+    act = done(use(flarex, workspace, "chat_generation", 900, llm_model=None, action="chat"))
+
+    why = explained(flarex, act["usage_id"])
+
+    assert [one["step"] for one in why["causation"]] == ["api_key", "usage"]
+    assert (why["policy"]["plan"], why["policy"]["waterfall"]) == (
+        "starter",
+        ["allowance", "overage"],
+    )
+    assert why["hold"] is None
