@@ -44,11 +44,6 @@ class AccountCheck:
         self._last: dict[UUID, int] = {}
         self._findings: list[Finding] = []
 
-    def workspace(self, stream: UUID) -> str:
-        """The workspace of an account's stream, or the stream where it has none."""
-        account = self._accounts.get(stream)
-        return account.workspace_id if account and account.workspace_id else str(stream)
-
     def take(
         self, position: int, stream: UUID, version: int, fact: Fact, columns: tuple[Any, ...]
     ) -> None:

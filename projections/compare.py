@@ -4,29 +4,54 @@ the read models. An empty list is the pass condition."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 from eventsourcing.utils import TopicError
 from psycopg import Connection
 
+from domain.account.credit_facts import CreditAccountOpened
 from domain.codec import decode_fact
 from domain.facts import Fact
-from projections.account_check import AccountCheck
+from projections.account_check import AccountCheck, Finding
+from projections.journal_check import JournalCheck
 from projections.money_check import InvoiceCheck, PaymentCheck
 from projections.usage_check import HourlyCheck, ItemsCheck
 
 CHUNK = 20_000
-TABLES = (
-    "positions, balances, usage_events, usage_hourly, usage_labels, invoices, invoice_lines,"
-    " payments"
-)
 EVENTS = """
     SELECT notification_id, originator_id, originator_version, topic, state, kind, cause, amount,
            balance_after
     FROM events WHERE notification_id <= %s ORDER BY notification_id
 """
+
+
+class Check(Protocol):
+    """Folds all facts anew, and says where the tables differ."""
+
+    def take(
+        self, position: int, stream: UUID, version: int, fact: Fact, columns: tuple[Any, ...]
+    ) -> None:
+        """Fold one fact."""
+        ...
+
+    def differences(self, connection: Connection[Any]) -> Iterator[Finding]:
+        """Everything that differs."""
+        ...
+
+
+CHECKS: dict[str, tuple[Callable[[], Check], tuple[str, ...]]] = {
+    # read model -> what folds it anew, from which tables
+    "balances": (AccountCheck, ("balances",)),
+    "usage_hourly": (HourlyCheck, ("usage_hourly", "usage_labels")),
+    "usage_events": (ItemsCheck, ("usage_events",)),
+    "invoices": (InvoiceCheck, ("invoices", "invoice_lines")),
+    "payments": (PaymentCheck, ("payments",)),
+    "journal": (JournalCheck, ("balances",)),
+}
+"""What can be compared. The journal is not stored: its accounts have to be in balance, and to owe
+each workspace what `balances` says."""
 
 Progress = Callable[[int, int], None]
 """Called with (positions folded, positions to fold)."""
@@ -50,28 +75,33 @@ class Columns(NamedTuple):
     balance_after: int | None
 
 
-def compare(connection: Connection[Any], progress: Progress | None = None) -> list[Difference]:
+def compare(
+    connection: Connection[Any],
+    progress: Progress | None = None,
+    *,
+    only: str | None = None,
+) -> list[Difference]:
     """Everything in which the read models, or the typed columns of the book, differ from the
-    facts. Each model is compared at the position where it stands, in one snapshot; writers and
-    the runner go on meanwhile. The connection is in autocommit.
+    facts; ``only`` names one of `CHECKS`, and nothing else is looked at. Each model is compared
+    at the position where it stands, in one snapshot; writers and the runner go on meanwhile. The
+    connection is in autocommit.
     """
+    chosen = {name: check for name, check in CHECKS.items() if only in (None, name)}
+    tables = {"positions", "balances", *(one for _, names in chosen.values() for one in names)}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         # Before the snapshot is taken: a rebuild that swaps in between would show empty tables.
-        connection.execute(f"LOCK TABLE {TABLES} IN ACCESS SHARE MODE".encode())
+        names = ", ".join(sorted(tables))
+        connection.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE".encode())
         stands = dict(connection.execute("SELECT model, position FROM positions").fetchall())
-        accounts = AccountCheck()
-        checks = (
-            (accounts, stands.get("balances", 0)),
-            (HourlyCheck(), stands.get("usage_hourly", 0)),
-            (ItemsCheck(), stands.get("usage_events", 0)),
-            (InvoiceCheck(), stands.get("invoices", 0)),
-            (PaymentCheck(), stands.get("payments", 0)),
-        )
+        stands["journal"] = stands.get("balances", 0)
+        accounts = Names()
+        checks = [(kind(), stands.get(name, 0)) for name, (kind, _) in chosen.items()]
         upto = max(cut for _, cut in checks)
         differences: list[Difference] = []
         facts = _facts(connection, upto, differences)
         for count, (position, stream, version, fact, columns) in enumerate(facts):
+            accounts.take(stream, fact)
             for check, cut in checks:
                 if position <= cut:
                     check.take(position, stream, version, fact, columns)
@@ -84,6 +114,22 @@ def compare(connection: Connection[Any], progress: Progress | None = None) -> li
                 workspace = accounts.workspace(stream)
                 differences.append(Difference(workspace, field, projected, replayed))
         return differences
+
+
+class Names:
+    """Which workspace a stream belongs to, as far as its first fact says so."""
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, str] = {}
+
+    def take(self, stream: UUID, fact: Fact) -> None:
+        """Note the name that an account is opened under."""
+        if isinstance(fact, CreditAccountOpened):
+            self._known[stream] = fact.workspace_id
+
+    def workspace(self, stream: UUID) -> str:
+        """The workspace of an account's stream, or the stream where it has none."""
+        return self._known.get(stream, str(stream))
 
 
 def _facts(

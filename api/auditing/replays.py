@@ -134,19 +134,23 @@ def _replay(
         "Compare read models with the facts",
         "audit:read",
         answers={200: Comparison},
+        parameters=[query("projection", "One of them only", enum=tuple(compare.CHECKS))],
         of="deployment",
     ),
 )
 async def compare_all(request: Request) -> Response:
     """Every balance and every usage total, by a full fold. Takes as long as the log is."""
     call = await enter(request, "audit:read", "deployment")
+    only = request.query_params.get("projection")
+    if only is not None and only not in compare.CHECKS:
+        raise InvalidInput(("query", "projection"), f"is one of {', '.join(compare.CHECKS)}")
     newest = await newest_position(call.house)
-    found = await asyncio.to_thread(_compare, call.house)
+    found = await asyncio.to_thread(_compare, call.house, only)
     shown = [DifferenceView(*difference) for difference in found[:SHOWN]]
     return answer(Comparison(not found, len(found), shown, newest))
 
 
-def _compare(house: House) -> list[compare.Difference]:
+def _compare(house: House, only: str | None) -> list[compare.Difference]:
     conninfo = house.settings.database.conninfo(application_name="daybook-audit")
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        return compare.compare(connection)
+        return compare.compare(connection, only=only)

@@ -1,0 +1,113 @@
+"""What the journal needs to know beside an event: looked up in the book, or kept on the way."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+
+from domain.account.credit_facts import CreditAccountOpened
+from domain.account.usage_facts import UsageRated
+from domain.catalogue.price_book import Rated
+from domain.codec import decode_fact
+from domain.facts import Fact
+from domain.invoice.facts import (
+    InvoiceDrafted,
+    InvoiceFinalized,
+    InvoiceLineRecorded,
+    InvoiceRefunded,
+)
+from projections.journal import Billed, Holder, Surroundings
+
+FIRST = """
+    SELECT topic, state FROM events WHERE originator_id = %s AND originator_version = 1
+"""
+EARLIER = """
+    SELECT topic, state FROM events WHERE originator_id = %s AND originator_version < %s
+      AND kind IN ('InvoiceLineRecorded', 'InvoiceFinalized', 'InvoiceRefunded')
+    ORDER BY originator_version
+"""
+AT = "SELECT topic, state FROM events WHERE originator_id = %s AND originator_version = %s"
+NOBODY = Holder("", "USD")
+
+
+def holder_of(opened: Fact) -> Holder | None:
+    """Whose a stream is, by its first fact."""
+    match opened:
+        case CreditAccountOpened(workspace_id=name, currency=currency):
+            return Holder(name, currency.upper())
+        case InvoiceDrafted(workspace_id=name, currency=currency):
+            return Holder(name, currency.upper())
+    return None
+
+
+def more_billed(before: Billed, fact: Fact) -> Billed:
+    """What an invoice is for, with one more of its facts."""
+    match fact:
+        case InvoiceLineRecorded(kind="overage", amount=amount):
+            return before._replace(overage=before.overage + amount)
+        case InvoiceFinalized(tax=tax):
+            return before._replace(tax=tax)
+        case InvoiceRefunded(cumulative=cumulative):
+            return before._replace(refunded=cumulative)
+    return before
+
+
+class FromTheBook(Surroundings):
+    """Looks it up: any event can be asked for, wherever a reading begins."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        self.holder = lru_cache(maxsize=50_000)(self._holder)  # type: ignore[method-assign]
+
+    def holder(self, stream: UUID) -> Holder:
+        """Whose the stream is."""
+        return self._holder(stream)
+
+    def _holder(self, stream: UUID) -> Holder:
+        row = self._connection.execute(FIRST, (stream,), prepare=True).fetchone()
+        return (holder_of(decode_fact(*row)) if row else None) or NOBODY
+
+    def billed(self, stream: UUID, version: int) -> Billed:
+        billed = Billed()
+        for topic, state in self._connection.execute(EARLIER, (stream, version)).fetchall():
+            billed = more_billed(billed, decode_fact(topic, state))
+        return billed
+
+    def rated(self, stream: UUID, version: int) -> Rated | None:
+        row = self._connection.execute(AT, (stream, version - 1)).fetchone()
+        fact = decode_fact(*row) if row else None
+        return fact.rated if isinstance(fact, UsageRated) else None
+
+
+class OnTheWay(Surroundings):
+    """Keeps it, for who reads every event from the first one on; to be told each before it is
+    asked about it."""
+
+    def __init__(self) -> None:
+        self._holders: dict[UUID, Holder] = {}
+        self._billed: dict[UUID, Billed] = {}
+        self._before: dict[UUID, Billed] = {}
+        self._rated: dict[UUID, Rated] = {}
+
+    def pass_by(self, stream: UUID, version: int, fact: Fact) -> None:
+        """Note what later events will need."""
+        if version == 1 and (found := holder_of(fact)) is not None:
+            self._holders[stream] = found
+        if isinstance(fact, InvoiceLineRecorded | InvoiceFinalized | InvoiceRefunded):
+            before = self._billed.get(stream, Billed())
+            self._before[stream], self._billed[stream] = before, more_billed(before, fact)
+        elif isinstance(fact, UsageRated):
+            self._rated[stream] = fact.rated
+
+    def holder(self, stream: UUID) -> Holder:
+        return self._holders.get(stream, NOBODY)
+
+    def billed(self, stream: UUID, version: int) -> Billed:
+        now = self._billed.get(stream, Billed())
+        return now._replace(refunded=self._before.get(stream, now).refunded)
+
+    def rated(self, stream: UUID, version: int) -> Rated | None:
+        return self._rated.get(stream)
