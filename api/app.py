@@ -29,7 +29,7 @@ from api import (
 from api.admin import freezing, publishing
 from api.admin import money as admin
 from api.auditing import events as audit
-from api.auditing import replays, verification
+from api.auditing import exports, replays, verification
 from api.dashboard import routes as dashboard
 from api.edge import Edge
 from api.house import House, open_house
@@ -82,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         audit,
         replays,
         verification,
+        exports,
         webhook_route,
         reconcile_route,
         follower_route,

@@ -28,6 +28,7 @@ NOT_OF_THE_LEDGER = (
     "/v1/admin/webhooks",
     "/v1/admin/workspaces/{workspace_id}/custom-plan",
     "/v1/audit/charges/{usage_id}/explain",
+    "/v1/audit/export",
     "/v1/billing/budgets/",
     "/v1/billing/plans/",
     "/v1/billing/preferences",
