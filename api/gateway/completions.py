@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
@@ -15,7 +14,7 @@ from starlette.responses import Response
 from adapters.upstream import UpstreamError
 from api import problems
 from api.call import Call, enter, parse, read_body
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, upstream_of
+from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, spent, upstream_of
 from api.gateway.streaming import CompletionStream, Record, replayed
 from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
@@ -91,6 +90,9 @@ async def complete(request: Request) -> Response:
 
     With `stream` the answer comes as server-sent events: the last is `[DONE]`, behind the
     charge, or an `error`. Whoever leaves early is charged for what was generated until then.
+    Budgets that are spent are named in the header `X-Daybook-Budget-Warning`; a stream names
+    there those of before the call, and those of behind it as `budget_warnings` beside the usage
+    in its last chunk, or in a comment where no usage was asked for.
 
     With an Idempotency-Key the same request asks the provider once and is charged once: sent
     again it gets the same answer, a stream's chunks at once, with `Idempotent-Replayed: true`;
@@ -217,7 +219,4 @@ def refused(request: Request, refusal: Refusal) -> problems.Problem:
 def _headers(charge: Charge) -> dict[str, str]:
     """What the provider's shape has no room for: the act's id, and budgets that are spent."""
     headers = {"X-Daybook-Usage-Id": charge.usage_id} if charge.usage_id else {}
-    if charge.budgets:
-        spent = ", ".join(quote(budget.budget_id) for budget in charge.budgets)
-        headers["X-Daybook-Budget-Warning"] = spent
-    return headers
+    return headers | spent(charge.budgets)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4, uuid5
 
 import msgspec
@@ -15,6 +17,7 @@ import structlog
 from adapters.upstream import Upstream, UpstreamError, tokens_of
 from api.call import Call
 from api.refusals import UpstreamFailed
+from domain.account.budget import Reached
 from domain.account.charge import Charge, charge_of
 from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.account.usage import Tokens, Usage
@@ -72,11 +75,15 @@ class Metered:
     charge and before the answer, the same request is not charged again.
     """
 
-    def __init__(self, call: Call, ask: Ask, hold: HoldPlaced, key: str) -> None:
+    def __init__(
+        self, call: Call, ask: Ask, hold: HoldPlaced, key: str, budgets: tuple[Reached, ...]
+    ) -> None:
         name = f"gateway/{call.workspace_id}/{call.request.url.path}/{key}"
         self._event_id = f"gateway:{uuid5(NAMESPACE, name).hex}"
         self.hold_id = hold.hold_id
         self.as_user = hold.route == "oauth"
+        self.budgets = budgets
+        """Those that were spent before the call began."""
         self._call = call
         self._ask = ask
         self._expires_at: datetime = hold.expires_at
@@ -192,7 +199,7 @@ async def begin(call: Call, ask: Ask, key: str) -> Metered:
         call.house.receipts.note(call.workspace_id, refusal)
         raise
     hold = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
-    return Metered(call, ask, hold, key)
+    return Metered(call, ask, hold, key, done.answer.budgets)
 
 
 async def run(call: Call, ask: Ask, key: str) -> tuple[dict[str, Any], Charge]:
@@ -217,6 +224,12 @@ async def run(call: Call, ask: Ask, key: str) -> tuple[dict[str, Any], Charge]:
     charge = await metered.settle(tokens)
     assert charge is not None  # nobody else has the call
     return answer, charge
+
+
+def spent(budgets: Iterable[Reached]) -> dict[str, str]:
+    """A header that names budgets which are spent; none where none is."""
+    names = ", ".join(quote(budget.budget_id) for budget in budgets)
+    return {"X-Daybook-Budget-Warning": names} if names else {}
 
 
 def failed(error: UpstreamError) -> UpstreamFailed:

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapters.upstream import UpstreamError, UpstreamStream, tokens_of
-from api.gateway.metered import Ask, Metered, failed
+from api.gateway.metered import Ask, Metered, failed, spent
 from api.idempotency import Claim, Kept
 from api.refusals import AnswerNotKept, UpstreamFailed
+from api.usage import warnings_of
 from domain.account.charge import Charge
 from domain.account.hold_facts import Release
 from domain.account.usage import Tokens
@@ -128,9 +129,12 @@ class CompletionStream(Response):
         self._record = record
         self._refused = refused
         self._is_whole = False
+        self._usage: dict[str, Any] | None = None  # the last chunk, which waits for the charge
         self.background = None
         self.status_code = 200
-        self.raw_headers = [*HEADERS, (b"x-daybook-hold-id", metered.hold_id.encode())]
+        given = {"X-Daybook-Hold-Id": metered.hold_id, **spent(metered.budgets)}
+        own = [(name.lower().encode(), value.encode()) for name, value in given.items()]
+        self.raw_headers = [*HEADERS, *own]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         passing = asyncio.create_task(self._pass_on(scope, receive, send))
@@ -161,12 +165,13 @@ class CompletionStream(Response):
                         await self._say(send, shown)
                 self._is_whole = True
                 charge = await self._metered.settle(self._seen.tokens)
-                await self._keep(charge, DONE)
-                end = DONE
+                end = self._last(charge)
+                await self._keep(charge, end)
             except UpstreamError as error:
                 failure = failed(error)
                 charge = await self._stop(charge=self._charge_delivered, why="upstream_failed")
                 end = _error(failure.code, failure.why if charge else str(failure))
+                end = _comment(charge) + end
                 await self._keep(charge, end)
                 if not started:
                     await self._refused(failure)(scope, receive, send)
@@ -184,7 +189,7 @@ class CompletionStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
     async def _say(self, send: Send, shown: dict[str, Any]) -> None:
-        event = b"data: " + msgspec.json.encode(shown) + b"\n\n"
+        event = _event(shown)
         if self._record is not None:
             self._record.add(event)
         await _send(send, event)
@@ -195,10 +200,20 @@ class CompletionStream(Response):
 
     def _shown(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
         """The chunk as the client asked for it: usage once, in the end, or not at all."""
-        if not chunk.get("choices") and chunk.get("usage") is not None:
-            return chunk if self._with_usage else None
+        usage = chunk.get("usage")
         rest = {name: value for name, value in chunk.items() if name != "usage"}
+        if usage is not None:
+            self._usage = {**rest, "choices": [], "usage": usage}
+            if not chunk.get("choices"):
+                return None
         return {**rest, "usage": None} if self._with_usage else rest
+
+    def _last(self, charge: Charge | None) -> bytes:
+        """What is sent behind the charge: the usage, with the budgets that are spent now."""
+        if not self._with_usage or self._usage is None:
+            return _comment(charge) + DONE
+        told = warnings_of(charge.budgets) if charge is not None else []
+        return _event({**self._usage, **({"budget_warnings": told} if told else {})}) + DONE
 
     async def _stop(self, *, charge: bool, why: Release) -> Charge | None:
         if charge and self._seen.is_generated:
@@ -211,7 +226,7 @@ class CompletionStream(Response):
         await self._stream.close()
         try:
             charged = await self._stop(charge=charge, why="client_cancelled")
-            end = DONE if self._is_whole else _error("client_cancelled", LEFT)
+            end = self._last(charged) if self._is_whole else _error("client_cancelled", LEFT)
             await self._keep(charged, end)
         except Refusal:
             log.exception("call_not_charged", hold=self._metered.hold_id)
@@ -223,6 +238,17 @@ DONE = b"data: [DONE]\n\n"
 
 async def _send(send: Send, part: bytes) -> None:
     await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def _event(shown: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(shown) + b"\n\n"
+
+
+def _comment(charge: Charge | None) -> bytes:
+    """Budgets that are spent, where no chunk may say it: clients pass over comments."""
+    if charge is None or not charge.budgets:
+        return b""
+    return b": budget_warnings " + msgspec.json.encode(warnings_of(charge.budgets)) + b"\n\n"
 
 
 def _error(code: str, message: str) -> bytes:

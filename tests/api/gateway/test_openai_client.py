@@ -224,3 +224,79 @@ def test_the_asynchronous_client(app: Served) -> None:
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == whole.choices[0].message.content
     assert app.balance(workspace) == 5_000_000 - 2 * 49_565
+
+
+def test_a_stream_says_that_a_budget_is_spent(app: Served) -> None:
+    """1,102 µ a call, and a soft budget of 2,204: spent behind the second."""
+    workspace = app.workspace("5")
+    script(app, "ok", 100, 50)
+    body = {"limit_usd": "0.002204", "per": "day"}
+    assert app.call("PUT", "/v1/billing/budgets/tägl", body, workspace=workspace).status_code == 200
+    api = client(app, workspace)
+
+    def asked(**more: Any) -> tuple[list[Any], str | None]:
+        """The chunks of a stream, and what its header says."""
+        with api.chat.completions.with_streaming_response.create(
+            model="gpt-5.4", messages=HELLO, stream=True, **more
+        ) as answer:
+            return list(answer.parse()), answer.headers.get("X-Daybook-Budget-Warning")
+
+    usage = {"stream_options": {"include_usage": True}}
+    chunks, header = asked(**usage)
+    assert header is None
+    assert "budget_warnings" not in (chunks[-1].model_extra or {})
+
+    chunks, header = asked(**usage)
+    assert header is None, "it was not spent yet"
+    warning = {"budget_id": "tägl", "limit_micros": 2_204, "spent_micros": 2_204, "hard": False}
+    assert chunks[-1].model_extra["budget_warnings"] == [warning]
+    assert chunks[-1].usage.completion_tokens == 50
+
+    chunks, header = asked()
+    assert header == "t%C3%A4gl", "as where the answer is whole"
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+    whole = api.chat.completions.with_raw_response.create(model="gpt-5.4", messages=HELLO)
+    assert whole.headers["X-Daybook-Budget-Warning"] == header
+
+
+def test_without_usage_a_comment_says_it_and_a_replay_too(app: Served) -> None:
+    workspace = app.workspace("5")
+    script(app, "ok", 100, 50)
+    app.call("PUT", "/v1/billing/budgets/cap", {"limit_usd": "0.001"}, workspace=workspace)
+    body = {"model": "gpt-5.4", "messages": HELLO, "stream": True}
+
+    texts = [
+        app.call(
+            *("POST", "/v1/chat/completions", body),
+            workspace=workspace,
+            headers={"Idempotency-Key": "once"},
+        ).text
+        for _ in range(2)
+    ]
+
+    assert texts[0] == texts[1]
+    comment, end = texts[0].rstrip().split("\n\n")[-2:]
+    said, _, warnings = comment.partition(" [")
+    assert (said, end) == (": budget_warnings", "data: [DONE]")
+    assert json.loads("[" + warnings)[0]["budget_id"] == "cap"
+    assert len(app.facts(workspace)) - app.facts(workspace).index("Debited") == 2, "BudgetWarned"
+
+
+def test_usage_that_comes_with_the_last_words_is_said_in_a_chunk_of_its_own(app: Served) -> None:
+    """So some providers do, and OpenAI's clients look for it where nothing else is."""
+    workspace = app.workspace("5")
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "gpt-5.4"}
+    words = head | {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 200, "total_tokens": 1_200}
+    event = f"data: {json.dumps(words | {'usage': usage})}\n\n"
+    says(app, event + "data: [DONE]\n\n", media="text/event-stream")
+
+    chunks = list(
+        client(app, workspace).chat.completions.create(
+            model="gpt-5.4", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+    )
+
+    assert [chunk.usage and chunk.usage.completion_tokens for chunk in chunks] == [None, 200]
+    assert [len(chunk.choices) for chunk in chunks] == [1, 0]
+    assert app.balance(workspace) == 5_000_000 - 6_300
