@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from domain.account.bucket import ClosedBucket
+from domain.account.bucket import Bucket, ClosedBucket
 from domain.account.budget import left
 from domain.account.credit_facts import SpendPolicySet
 from domain.account.hold_facts import Hold, Labels
@@ -102,8 +102,20 @@ class Ask(msgspec.Struct, gc=False):
         waits = self.counts_in
         if waits is not None:
             return waits.cycle_id
-        closed = self.closed_cycle() if self.late else None
-        return closed.cycle_id if closed else None
+        if not self.late:
+            return None
+        found = self.closed_cycle() or self._lifetime()
+        return found.cycle_id if found else None
+
+    def _lifetime(self) -> Bucket | None:
+        """Units of a lifetime that late usage is from: no cycle was closed around it, and the
+        terms that count in cycles came later. They are set aside, and are the customer's still."""
+        name = self.meter.bucket or ""
+        running = self.account.buckets.get(name)
+        if running is None or running.reset != "cycle":
+            return None
+        aside = self.account.other_windows.get(name, ())
+        return next((window for window in aside if window.reset == "never"), None)
 
     def remaining(self) -> int:
         """Included units that are left for the act, with those its own hold set aside."""
@@ -117,6 +129,9 @@ class Ask(msgspec.Struct, gc=False):
             closed = self.closed_cycle()
             if closed is not None:
                 return closed.unused
+            lifetime = self._lifetime()
+            if lifetime is not None:
+                return lifetime.remaining
             if bucket is not None and bucket.reset == "cycle":
                 return 0
         return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0

@@ -259,17 +259,33 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         if waits is not None and draw.bucket in waits.buckets:
             self.amend_waiting(waits.cycle_id, waits.use(draw.bucket, units))
             return
-        if draw.cycle_id is not None:  # late usage, out of a cycle that is closed
-            self.closed = tuple(
-                replace(c, unused=c.unused - units)
-                if (c.bucket, c.cycle_id) == (draw.bucket, draw.cycle_id)
-                else c
-                for c in self.closed
-            )
-            return
         name = draw.bucket or ""
         bucket = self.buckets[name]
+        if draw.cycle_id is not None and self._use_late(draw, units):
+            return
         self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
+
+    def _use_late(self, draw: Draw, units: int) -> bool:
+        """Use units of a cycle that is closed, or of a lifetime that is set aside; False where
+        that lifetime is what runs again."""
+        name, place = draw.bucket or "", (draw.bucket, draw.cycle_id)
+        closed = any((c.bucket, c.cycle_id) == place for c in self.closed)
+        bucket = self.buckets[name]
+        if not closed and (bucket.reset, bucket.cycle_id) == ("never", draw.cycle_id):
+            return False
+        self.closed = tuple(
+            replace(c, unused=c.unused - units) if (c.bucket, c.cycle_id) == place else c
+            for c in self.closed
+        )
+        if not closed:
+            windows = tuple(
+                replace(w, used=max(w.used + units, 0))
+                if (w.reset, w.cycle_id) == ("never", draw.cycle_id)
+                else w
+                for w in self.other_windows.get(name, ())
+            )
+            self.other_windows = {**self.other_windows, name: windows}
+        return True
 
     def _give_aside(self, draw: Draw, version: int) -> None:
         """Give units back to a window that was set aside. Nothing can be taken any more from one

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.contract.subscription import CycleClosed
+from domain.facts import project
 from tests.domain.given import NOW
-from tests.domain.tenant import Tenant, drawn
+from tests.domain.tenant import ACCOUNT, Tenant, drawn
 
 JULY = datetime(2026, 7, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -187,3 +188,59 @@ def test_a_void_does_not_fill_a_window_of_days_that_came_later() -> None:
     assert tenant.remaining() == 43_000
     tenant.void(second)
     assert tenant.remaining() == 50_000
+
+
+# What is granted once, and was set aside by another plan since.
+
+
+def test_late_usage_takes_what_its_lifetime_has_left() -> None:
+    tenant = Tenant("faces")  # free: 5,000 compile tokens, once
+    tenant.act("compile", 1_200)
+    consumed = tenant.now
+    tenant.later(days=3)
+    tenant.subscribe("connect")
+
+    first = tenant.act("compile", 3_000, occurred_at=consumed)
+    second = tenant.act("compile", 1_000, occurred_at=tenant.now - SECOND)
+
+    assert first.late
+    assert drawn(first) == {"allowance": (3_000, 0)}
+    assert first.draws[0].remaining_after == 800
+    assert drawn(second) == {"allowance": (800, 0), "absorbed": (200, 0)}
+    assert tenant.remaining() == 100_000, "the cycle that runs pays nothing"
+    assert project(None, tenant.book.stream(ACCOUNT)) == tenant.account
+
+
+@pytest.mark.parametrize("when", ["while it is set aside", "when it runs again"])
+def test_a_void_of_it_gives_back_to_the_lifetime(when: str) -> None:
+    tenant = Tenant("faces")
+    consumed = tenant.now
+    tenant.later(days=3)
+    tenant.subscribe("connect")
+    act = tenant.act("compile", 3_000, occurred_at=consumed)
+    if when == "while it is set aside":
+        tenant.void(act)
+        assert tenant.remaining() == 100_000
+    end = tenant.cancel()
+    tenant.to(end)
+    tenant.roll_over()
+    assert tenant.remaining() == (5_000 if when == "while it is set aside" else 2_000)
+    if when == "when it runs again":
+        tenant.void(act)
+
+    assert tenant.remaining() == 5_000
+    assert project(None, tenant.book.stream(ACCOUNT)) == tenant.account
+
+
+def test_late_usage_of_a_cycle_does_not_reach_for_a_lifetime() -> None:
+    tenant = Tenant("faces")
+    tenant.subscribe("connect")
+    tenant.act("compile", 100_000)
+    end = tenant.subscription.period_end
+    assert end is not None
+    tenant.to(end)
+    tenant.roll_over()
+
+    act = tenant.act("compile", 10, occurred_at=end - SECOND)
+
+    assert drawn(act) == {"absorbed": (10, 0)}
