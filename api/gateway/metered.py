@@ -129,6 +129,7 @@ class Metered:
             action=ask.action,
             tokens=tokens,
             hold_id=self.hold_id,
+            route="oauth" if self.as_user else "metered",
             llm_model=labels.llm_model,
             provider=labels.provider,
             api_key_id=labels.api_key_id,
@@ -147,8 +148,7 @@ class Metered:
                 # It expired while the provider worked. The tokens are consumed all the same.
                 if usage.mode == "record":
                     raise
-                route = "oauth" if self.as_user else "metered"
-                usage = msgspec.structs.replace(usage, mode="record", route=route)
+                usage = msgspec.structs.replace(usage, mode="record")
             except UsageConflict:
                 await self._release("voided")
                 return await self._charged_before()

@@ -167,6 +167,8 @@ def test_a_linked_account_pays_its_provider_itself(app: Served) -> None:
     totals = app.get("/v1/billing/usage", workspace, min_position=newest)["totals"]
     assert (totals["request_count"], totals["total_cost_micros"]) == (1, 0)
     assert str(totals["usd_saved"]) == "0.049565"
+    [item] = app.get("/v1/billing/usage/events", workspace)["data"]
+    assert (item["route"], item["external_micros"]) == ("oauth", 49_565)
 
 
 @pytest.mark.scenario("S44")
