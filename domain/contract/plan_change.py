@@ -31,6 +31,7 @@ from domain.contract.facts import (
 from domain.contract.policy import drop_overage, grant_allowances, plan_of, put_limits, put_policy
 from domain.contract.processor import Preview
 from domain.contract.subscription import PlanChanged, Subscription
+from domain.errors import NotFound
 from domain.facts import Context
 from domain.workspace.workspace import Workspace
 
@@ -87,7 +88,10 @@ def quote(
     first subscription costs its price and anything else nothing."""
     assert subscription.period_end is not None
     now = subscription.moment(context)
-    price = change.offer.plan.price_minor
+    price, custom = change.offer.plan.price_minor, change.offer.custom
+    stands_until = min(now + QUOTE_STANDS, subscription.period_end)
+    if custom is not None and custom.valid_until is not None:
+        stands_until = min(stands_until, custom.valid_until)
     fact = PlanChangeQuoted(
         **subscription.stamp(context, f"quote:{preview_id}"),
         preview_id=preview_id,
@@ -100,7 +104,7 @@ def quote(
         next_invoice_total=price,
         subscription_version=subscription.terms,
         effective_at=now if change.direction == "upgrade" else subscription.period_end,
-        expires_at=min(now + QUOTE_STANDS, subscription.period_end),
+        expires_at=stands_until,
         proration_date=proration_date,
         lines=preview.lines if preview else (),
         keep_bot_ids=tuple(keep_bot_ids),
@@ -128,6 +132,21 @@ def check_quote(subscription: Subscription, quote: PlanChangeQuoted, context: Co
         raise PreviewStale("the contract changed since the preview; ask for a new one")
     if subscription.pending_change is not None and quote.direction == "downgrade":
         raise PlanChangeIsPending("an upgrade waits for its payment")
+
+
+def check_sold(
+    plans: PlanCatalogue, workspace_id: str, quote: PlanChangeQuoted, context: Context
+) -> None:
+    """Refuse a plan that is no longer sold to this workspace, whatever was promised.
+
+    :raises PlanNotAvailable: it was retired, or its offer withdrawn.
+    """
+    try:
+        offer = plans.find(quote.to_plan, workspace_id)
+    except NotFound:
+        offer = None
+    if not quote.ends and (offer is None or not offer.is_available(context.now)):
+        raise PlanNotAvailable(f"the plan {quote.to_plan} is not sold any more")
 
 
 def apply_upgrade(

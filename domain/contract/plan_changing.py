@@ -27,7 +27,14 @@ from domain.contract.facts import (
     PlanChangePending,
     PlanChangeQuoted,
 )
-from domain.contract.plan_change import apply_upgrade, change_to, check_quote, mark_pending, quote
+from domain.contract.plan_change import (
+    apply_upgrade,
+    change_to,
+    check_quote,
+    check_sold,
+    mark_pending,
+    quote,
+)
 from domain.contract.policy import plan_of
 from domain.contract.processor import Contracts, Preview, Price, RemoteSubscription
 from domain.contract.subscribing import Subscribing, price_of
@@ -120,7 +127,7 @@ class PlanChanging(Subscribing):
         """Do what was previewed, once: again, it answers as before.
 
         :raises NotFound: there is no such preview in this workspace.
-        :raises PreviewStale, CheckoutRequired, PastDue: nothing was done.
+        :raises PreviewStale, CheckoutRequired, PastDue, PlanNotAvailable: nothing was done.
         """
         before = await self._confirmed(contracts, workspace_id, preview_id, context)
         if before is not None:
@@ -134,6 +141,7 @@ class PlanChanging(Subscribing):
                 raise NotFound("preview", preview_id)
             raise PreviewStale("the contract changed since the preview; ask for a new one")
         check_quote(subscription, promised, context)
+        check_sold(await self.plans(), workspace_id, promised, context)
         if promised.direction == "upgrade":
             return await self._upgrade(contracts, workspace_id, subscription, promised, context)
         return await self._later(contracts, workspace_id, subscription, promised, context)
