@@ -17,15 +17,18 @@ from api.openapi import documented
 from api.tenancy.banner import portal_path
 from domain.account.usage import Label
 from domain.identity import NAMESPACE
+from domain.workspace.facts import DeployKind
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/deploys", tags=["workspaces"])
 
 
 class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A deploy of a bot. A `deploy_id` belongs to one bot; the answer is always that of now."""
+    """A deploy of a bot. A `deploy_id` belongs to one bot; the answer is always that of now. An
+    unpaid invoice never blocks a `restart`; whether it does a `rollback` the catalogue says."""
 
     bot_id: Label
     deploy_id: Label | None = None
+    kind: DeployKind = "deploy"
 
 
 class ComputeView(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ async def authorize(request: Request) -> Response:
         context = await call.context()
         portal = portal_path(call, context.now)
         verdict, position = await call.house.ledger.authorize_deploy(
-            call.workspace_id, deploy_id, asked.bot_id, portal, context
+            call.workspace_id, deploy_id, asked.bot_id, portal, context, asked.kind
         )
         if verdict.refusal is not None:
             raise verdict.refusal

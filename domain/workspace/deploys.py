@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from domain.account.credit_account import CreditAccount
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import AccountFrozen, Refusal
 from domain.facts import Context
 from domain.workspace.bots import room_for
 from domain.workspace.errors import BotIsPaused, DeployBlockedPastDue, PlanLimitReached
-from domain.workspace.facts import Denial, DeployAuthorised, DeployDenied
+from domain.workspace.facts import Denial, DeployAuthorised, DeployDenied, DeployKind
 from domain.workspace.workspace import Workspace
 
 
@@ -28,11 +29,22 @@ class Verdict(NamedTuple):
     refusal: Refusal | None = None
 
 
+def is_new(kind: DeployKind, catalogue: Catalogue) -> bool:
+    """Whether it is a new deploy, which an unpaid invoice blocks once the grace is over."""
+    return kind == "deploy" or (kind == "rollback" and catalogue.rollback_is_deploy)
+
+
 def judge(
-    workspace: Workspace, account: CreditAccount, bot_id: str, portal: str, context: Context
+    workspace: Workspace,
+    account: CreditAccount,
+    bot_id: str,
+    portal: str,
+    context: Context,
+    *,
+    new: bool = True,
 ) -> Verdict:
-    """Allowed if the account is not frozen, the grace is not over, and the bot is active or new
-    with room for it. ``portal`` is where a card can be changed."""
+    """Allowed if the account is not frozen, the grace is not over (or the deploy not ``new``), and
+    the bot is active or new with room for it. ``portal`` is where a card can be changed."""
     compute = Compute(workspace.limits.get("vcpu"), workspace.limits.get("ram_mb"))
     now = workspace.moment(context)
     if account.is_frozen:
@@ -40,7 +52,7 @@ def judge(
             plan=account.plan, balance=account.balance, available=account.available, is_frozen=True
         )
         return Verdict(compute, "account_frozen", frozen)
-    if workspace.deploys_blocked_at(now):
+    if new and workspace.deploys_blocked_at(now):
         blocked = DeployBlockedPastDue(
             plan=account.plan,
             balance=account.balance,
@@ -62,16 +74,22 @@ def judge(
 
 
 def note(
-    workspace: Workspace, deploy_id: str, bot_id: str, verdict: Verdict, context: Context
+    workspace: Workspace,
+    deploy_id: str,
+    bot_id: str,
+    kind: DeployKind,
+    verdict: Verdict,
+    context: Context,
 ) -> None:
     """Record a verdict, under its `cause_of`."""
-    stamp = workspace.stamp(context, cause_of(deploy_id, verdict))
-    if verdict.denial is None:
-        workspace.record(DeployAuthorised(**stamp, deploy_id=deploy_id, bot_id=bot_id))
-    else:
-        workspace.record(
-            DeployDenied(**stamp, deploy_id=deploy_id, bot_id=bot_id, reason=verdict.denial)
-        )
+    about: dict[str, Any] = {
+        **workspace.stamp(context, cause_of(deploy_id, verdict)),
+        "deploy_id": deploy_id,
+        "bot_id": bot_id,
+        "deploy_kind": kind,
+    }
+    denial = verdict.denial
+    workspace.record(DeployDenied(**about, reason=denial) if denial else DeployAuthorised(**about))
 
 
 def cause_of(deploy_id: str, verdict: Verdict) -> str:

@@ -146,11 +146,16 @@ class WorkspaceReactivated(Fact, frozen=True, kw_only=True, omit_defaults=True):
         workspace.grace_days = 0
 
 
+DeployKind = Literal["deploy", "rollback", "restart"]
+"""A `restart` lets what was deployed run again, as after a crash; a `rollback` an earlier one."""
+
+
 class DeployAuthorised(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A deploy may run."""
 
     deploy_id: str
     bot_id: str
+    deploy_kind: DeployKind = "deploy"
 
     def apply(self, workspace: Workspace) -> None:
         """A deploy moves nothing here."""
@@ -162,6 +167,7 @@ class DeployDenied(Fact, frozen=True, kw_only=True, omit_defaults=True):
     deploy_id: str
     bot_id: str
     reason: Denial
+    deploy_kind: DeployKind = "deploy"
 
     def apply(self, workspace: Workspace) -> None:
         """A deploy moves nothing here."""

@@ -15,9 +15,9 @@ from domain.facts import Context
 from domain.places import PLANS, account_stream
 from domain.reading import Reading
 from domain.workspace.bots import create_bot, pause_bot, remove_bot, resume_bot
-from domain.workspace.deploys import Verdict, cause_of, judge, note
+from domain.workspace.deploys import Verdict, cause_of, is_new, judge, note
 from domain.workspace.errors import DeployConflict
-from domain.workspace.facts import DeployAuthorised, DeployDenied
+from domain.workspace.facts import DeployAuthorised, DeployDenied, DeployKind
 from domain.workspace.seats import add_member, remove_member
 from domain.workspace.storage import report_storage
 from domain.workspace.workspace import Workspace, workspace_stream
@@ -91,20 +91,41 @@ class Tenancy(Spending, Reading):
     # Deploys.
 
     async def authorize_deploy(
-        self, workspace_id: str, deploy_id: str, bot_id: str, portal: str, context: Context
+        self,
+        workspace_id: str,
+        deploy_id: str,
+        bot_id: str,
+        portal: str,
+        context: Context,
+        kind: DeployKind = "deploy",
     ) -> tuple[Verdict, int]:
         """Judge a deploy as things stand now, record the verdict (once for each ``deploy_id``
         and verdict), and answer it with the position reached. A denial is an answer here.
 
         :raises DeployConflict: the ``deploy_id`` is another bot's.
         """
+        new = is_new(kind, (await self.plans()).current)
+
+        def look(workspace: Workspace, account: CreditAccount) -> Verdict:
+            return judge(workspace, account, bot_id, portal, context, new=new)
+
         for _ in range(ATTEMPTS):
             workspace = await self.workspace(workspace_id)
             account = await self.account(workspace_id)
-            expected = judge(workspace, account, bot_id, portal, context)
+            expected = look(workspace, account)
+
+            def decide(
+                workspace: Workspace, account: CreditAccount, expected: Verdict = expected
+            ) -> None:
+                known(account, workspace_id)
+                rolled(account, context)
+                if look(workspace, account).denial != expected.denial:
+                    raise VerdictChanged
+                note(workspace, deploy_id, bot_id, kind, expected, context)
+
             command = Command(
                 (workspace_place(workspace_id),),
-                _deciding(workspace_id, deploy_id, bot_id, portal, expected, context),
+                decide,
                 cause_of(deploy_id, expected),
                 (account_stream(workspace_id),),
             )
@@ -165,22 +186,3 @@ class Tenancy(Spending, Reading):
 
 class VerdictChanged(Exception):
     """Something moved between the look at a deploy and its decision: look again."""
-
-
-def _deciding(
-    workspace_id: str,
-    deploy_id: str,
-    bot_id: str,
-    portal: str,
-    expected: Verdict,
-    context: Context,
-) -> Callable[[Workspace, CreditAccount], None]:
-    def decide(workspace: Workspace, account: CreditAccount) -> None:
-        known(account, workspace_id)
-        rolled(account, context)
-        verdict = judge(workspace, account, bot_id, portal, context)
-        if verdict.denial != expected.denial:
-            raise VerdictChanged
-        note(workspace, deploy_id, bot_id, verdict, context)
-
-    return decide

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from adapters.postgres.database import Database
+from tests.acceptance.conftest import catalogue
 from tests.acceptance.spending import done, generate, link, on_plan, refused, to
 from tests.acceptance.workspaces import (
     PAUSED,
@@ -96,6 +98,29 @@ def test_s89_no_timer_is_needed_for_the_block(shop: Served) -> None:
     }
     done(shop.call("POST", "/v1/test/tick"), 200)
     assert len(facts(shop, workspace, "DeploysBlocked")) == 1
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a14_a_restart_is_no_deploy_and_a_rollback_what_the_catalogue_says(
+    database: Database, tmp_path: Path, counts: bool
+) -> None:
+    said = ("rollback_is_deploy: true", f"rollback_is_deploy: {str(counts).lower()}")
+    with serve(settings_of(database, catalogue(tmp_path, "flarex", said))) as app:
+        workspace = staffed(app, "starter", 1)
+        past_due(app, workspace, START, 3)
+        to(app, "2026-06-04T00:00:00Z")
+        path = f"/v1/workspaces/{workspace}/deploys/authorize"
+
+        for kind, passes in (("deploy", False), ("rollback", not counts), ("restart", True)):
+            answer = app.post(path, {"bot_id": "b01", "deploy_id": kind, "kind": kind})
+            if passes:
+                assert done(answer, 200)["allowed"] is True
+            else:
+                refused(answer, 402, "deploy_blocked_past_due")
+        [*_, last] = facts(app, workspace, "DeployAuthorised", "DeployDenied")
+        assert (last["type"], last["data"]["deploy_kind"]) == ("DeployAuthorised", "restart")
+        wrong = app.post(path, {"bot_id": "b01", "kind": "redeploy"})
+        refused(wrong, 422, "validation_error")
 
 
 @pytest.mark.scenario("S84")
