@@ -121,7 +121,8 @@ async def invoice_changed(event: StripeEvent, till: Till, context: Context) -> D
     contracts = till.contracts
     document = await contracts.invoice(event.object["id"]) or _pictured(event.object)
     if document is None:
-        return "ignored"
+        # Of a subscription that may be on its way, or of nothing that could be ours.
+        return "deferred" if agreements.invoice_subscription(event.object)[0] else "ignored"
     status = None
     if document.subscription_id is not None:
         paid = document.status == "paid"

@@ -22,7 +22,7 @@ from tests.acceptance.subscribing import (
     subscribed,
     subscription,
 )
-from tests.api.sandboxed import KEY, Sandboxed, sandboxed
+from tests.api.sandboxed import KEY, Sandboxed, event, sandboxed, send
 
 LAST, END = "2026-06-30T23:59:59Z", "2026-07-01T00:00:00Z"
 
@@ -114,6 +114,15 @@ def test_s107_an_invoice_of_an_unknown_subscription_waits_for_its_checkout(
     paid = [one for one in _mirrored(shop, invoice["id"]) if one == "InvoicePaid"]
     assert paid == ["InvoicePaid"]
     assert _deferred(shop) == []
+
+
+def test_s107_an_invoice_that_stripe_does_not_have_waits_if_it_is_of_a_subscription(
+    shop: Sandboxed,
+) -> None:
+    of = {"parent": {"subscription_details": {"subscription": "sub_nowhere"}}}
+    for told, said in ((of, "deferred"), ({}, "ignored")):
+        body = event("invoice.paid", {"id": "in_nowhere", "object": "invoice", **told})
+        assert done(send(shop.app, body), 200)["disposition"] == said
 
 
 def test_s49_a_cancelled_plan_works_until_its_period_ends(faces_shop: Sandboxed) -> None:
