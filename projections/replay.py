@@ -1,4 +1,5 @@
-"""Replay: an account at any position or instant, from its events alone, never from snapshots."""
+"""Replay: an account, or any other stream, at any position or instant, from its events alone,
+never from snapshots."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from psycopg import Connection
 
 from domain.account.credit_account import CreditAccount
 from domain.account.wallet import Grant
 from domain.codec import decode_fact
-from domain.facts import Fact
+from domain.facts import Aggregate, Fact, aggregate_class
 from domain.identity import account_id
 
 CHUNK = 10_000
@@ -45,6 +47,7 @@ class Replayed:
     version: int
     position: int  # of the last event that is contained
     recorded_at: datetime | None  # of the same
+    balance_after: int | None = None  # µ, as the last event says that moved wallet money
 
     @property
     def balance(self) -> int:
@@ -73,16 +76,45 @@ def replay(
     (both given: both hold; neither: all)."""
     account = CreditAccount(account_id(workspace_id))
     last: PastEvent | None = None
-    for last in events(connection, workspace_id, position=position, at=at):
+    after: int | None = None
+    for last in events(connection, account.id, position=position, at=at):
         account.fold(last.fact, last.version)
+        after = after if last.balance_after is None else last.balance_after
     if last is None:
         return Replayed(workspace_id, account, 0, 0, None)
-    return Replayed(workspace_id, account, last.version, last.position, last.recorded_at)
+    return Replayed(workspace_id, account, last.version, last.position, last.recorded_at, after)
+
+
+class ReplayedStream(NamedTuple):
+    """A stream as it was, folded by the aggregate whose facts it holds."""
+
+    aggregate: Aggregate
+    position: int  # of the last event that is contained
+    recorded_at: datetime
+
+
+def replay_stream(
+    connection: Connection[Any],
+    stream: UUID,
+    *,
+    position: int | None = None,
+    at: datetime | None = None,
+) -> ReplayedStream | None:
+    """As `replay`, of any stream; None where it had no event yet."""
+    aggregate: Aggregate | None = None
+    last: PastEvent | None = None
+    for last in events(connection, stream, position=position, at=at):
+        if aggregate is None:
+            aggregate = aggregate_class(type(last.fact))(stream)
+        aggregate.fold(last.fact, last.version)
+    if last is None or aggregate is None:
+        return None
+    return ReplayedStream(aggregate, last.position, last.recorded_at)
 
 
 def events(
     connection: Connection[Any],
-    workspace_id: str,
+    stream: UUID,
     *,
     position: int | None = None,
     at: datetime | None = None,
@@ -94,7 +126,7 @@ def events(
     """
     with connection.transaction(), connection.cursor(name="replay", binary=True) as cursor:
         cursor.itersize = CHUNK
-        cursor.execute(EVENTS, (account_id(workspace_id),))
+        cursor.execute(EVENTS, (stream,))
         for place, version, topic, state, kind, cause, amount, balance_after in cursor:
             if position is not None and place > position:
                 return

@@ -6,13 +6,17 @@ import asyncio
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import psycopg
 from fastapi import APIRouter
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auditing.evidence import event_hash
+from api.auditing.streams import asked_stream
 from api.billing import GrantView
 from api.call import answer, enter
 from api.house import House
@@ -20,6 +24,7 @@ from api.openapi import documented, query
 from api.reading import instant_of, number_of
 from api.reads import newest_position
 from domain.errors import InvalidInput, NotFound
+from domain.identity import account_id
 from domain.money import usd
 from projections import compare, replay
 
@@ -30,19 +35,23 @@ SHOWN = 1_000
 
 
 class ReplayView(msgspec.Struct, frozen=True):
-    """An account as it was; `position` and `recorded_at` are of the last fact in it."""
+    """A stream as it was; `position`, `recorded_at` and `event_hash` are of the last fact in it.
+    The balance and what it consists of are there where it is an account; it equals
+    `last_balance_after_micros`, which the last fact says that moved money."""
 
     stream: str
-    workspace_id: str
+    workspace_id: str | None
     version: int
     position: int
     as_of_position: int
     recorded_at: datetime | None
-    balance_micros: int
-    balance_usd: Decimal
-    debt_micros: int
-    is_frozen: bool
-    grants: list[GrantView]
+    event_hash: str | None
+    balance_micros: int | None
+    balance_usd: Decimal | None
+    last_balance_after_micros: int | None
+    debt_micros: int | None
+    is_frozen: bool | None
+    grants: list[GrantView] | None
     state: dict[str, Any]
 
 
@@ -67,65 +76,108 @@ class Comparison(msgspec.Struct, frozen=True):
 @router.get(
     "/replay",
     **documented(
-        "An account as it was",
+        "A stream as it was",
         "audit:read",
         answers={200: ReplayView},
         parameters=[
-            query("stream", "credit_account/{workspace_id}"),
+            query("stream", "credit_account/{workspace_id}, or any other stream"),
             query("position", "With all facts up to this position", kind="integer"),
             query("at", "With all facts recorded at or before this time"),
         ],
         of="anything",
     ),
 )
-async def replay_account(request: Request) -> Response:
-    """Folded from its first fact, without snapshots or read models."""
+async def replay_one(request: Request) -> Response:
+    """Folded from its first fact by the aggregate's own code, without snapshots or read models."""
     call = await enter(request, "audit:read", "anything")
-    stream = request.query_params.get("stream") or ACCOUNT + call.workspace_id
-    workspace_id = stream.removeprefix(ACCOUNT)
-    if workspace_id == stream or not workspace_id:
+    name = request.query_params.get("stream") or ACCOUNT + call.workspace_id
+    if name == ACCOUNT:
         raise InvalidInput(("query", "stream"), "has the form credit_account/{workspace_id}")
-    if call.caller.workspace_id not in (None, workspace_id):
-        raise NotFound("stream", stream)
+    stream = await asked_stream(call, name)
+    assert stream is not None
     position, at = number_of(request, "position"), instant_of(request, "at")
     newest = await newest_position(call.house)
-    await call.house.ledger.account(workspace_id)
-    past = await asyncio.to_thread(_replay, call.house, workspace_id, position, at)
-    state = past.account.state()
-    return answer(
-        ReplayView(
-            stream,
-            workspace_id,
-            past.version,
-            past.position,
-            newest if position is None else min(position, newest),
-            past.recorded_at,
-            past.balance,
-            usd(past.balance),
-            past.debt,
-            past.account.is_frozen,
-            [
-                GrantView(
-                    grant.grant_id,
-                    grant.remaining,
-                    usd(grant.remaining),
-                    grant.category,
-                    grant.priority,
-                    grant.expires_at,
-                )
-                for grant in past.grants
-            ],
-            state,
-        )
+    workspace_id = name.removeprefix(ACCOUNT)
+    if workspace_id != name and account_id(workspace_id) == stream:
+        await call.house.ledger.account(workspace_id)
+        account = await asyncio.to_thread(_replay, call.house, workspace_id, position, at)
+        made = _account_view(account)
+    else:
+        other = await asyncio.to_thread(_replay_stream, call.house, stream, position, at)
+        if other is None:
+            raise NotFound("stream", name)
+        made = _stream_view(other)
+    hash_ = None
+    if made.version:
+        async with call.house.pool.connection() as connection:
+            hash_ = await event_hash(connection, stream, made.version)
+    upto = newest if position is None else min(position, newest)
+    return answer(replace(made, stream=name, as_of_position=upto, event_hash=hash_))
+
+
+def _account_view(past: replay.Replayed) -> ReplayView:
+    return ReplayView(
+        "",
+        past.workspace_id,
+        past.version,
+        past.position,
+        0,
+        past.recorded_at,
+        None,
+        past.balance,
+        usd(past.balance),
+        past.balance_after,
+        past.debt,
+        past.account.is_frozen,
+        [
+            GrantView(
+                grant.grant_id,
+                grant.remaining,
+                usd(grant.remaining),
+                grant.category,
+                grant.priority,
+                grant.expires_at,
+            )
+            for grant in past.grants
+        ],
+        past.account.state(),
+    )
+
+
+def _stream_view(past: replay.ReplayedStream) -> ReplayView:
+    aggregate = past.aggregate
+    workspace_id = getattr(aggregate, "workspace_id", None)
+    none_of_an_account = (None,) * 6
+    return ReplayView(
+        "",
+        workspace_id,
+        aggregate.version,
+        past.position,
+        0,
+        past.recorded_at,
+        None,
+        *none_of_an_account,
+        aggregate.state(),
     )
 
 
 def _replay(
     house: House, workspace_id: str, position: int | None, at: datetime | None
 ) -> replay.Replayed:
-    conninfo = house.settings.database.conninfo(application_name="daybook-audit")
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connected(house) as connection:
         return replay.replay(connection, workspace_id, position=position, at=at)
+
+
+def _replay_stream(
+    house: House, stream: UUID, position: int | None, at: datetime | None
+) -> replay.ReplayedStream | None:
+    with _connected(house) as connection:
+        return replay.replay_stream(connection, stream, position=position, at=at)
+
+
+def _connected(house: House) -> psycopg.Connection[Any]:
+    conninfo = house.settings.database.conninfo(application_name="daybook-audit")
+    return psycopg.connect(conninfo, autocommit=True)
 
 
 @router.get(
@@ -151,6 +203,5 @@ async def compare_all(request: Request) -> Response:
 
 
 def _compare(house: House, only: str | None) -> list[compare.Difference]:
-    conninfo = house.settings.database.conninfo(application_name="daybook-audit")
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connected(house) as connection:
         return compare.compare(connection, only=only)

@@ -18,6 +18,7 @@ from api.commands.options import Data, DatabaseUrl, Json, fail, instant, show
 from api.commands.plain import plain_errors
 from api.commands.tenants import Tenant, find_tenant
 from api.running.deployment import database_for
+from domain.identity import account_id
 from domain.money import usd
 from projections import replay as past
 from projections.compare import Difference
@@ -57,7 +58,7 @@ def replay(
         tenant = find_tenant(connection, workspace)
         id = tenant.workspace_id
         state = past.replay(connection, id, position=position, at=at)
-        behind = past.events(connection, id, position=state.position)
+        behind = past.events(connection, account_id(id), position=state.position)
         last = list(deque(behind, maxlen=events)) if events else []
     if not state.version:
         fail(f"{tenant.name} ({id}) did not exist yet.")

@@ -29,7 +29,7 @@ def replayed(database: Database, name: str = "acme", **when: Any) -> Replayed:
 
 def history(database: Database, name: str = "acme", **when: Any) -> list[Any]:
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        return list(events(connection, name, **when))
+        return list(events(connection, account_id(name), **when))
 
 
 @pytest.mark.scenario("S98")
