@@ -54,7 +54,8 @@ def bench_http(
 ) -> None:
     """POST /v1/usage beside an endpoint that does nothing; batches; and the runner.
 
-    Labels: "usage N", "batch N", "runner catching up", "runner lag".
+    Labels: "usage N", "batch N", "runner catching up", "runner lag",
+    "chain catching up", "chain verified".
     """
     _run("http", http.measure, pace(quick, seconds, rounds, only), json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from adapters.postgres.database import Database
 from projections.models import MODELS
 from scripts.benchmarks import ground
 from scripts.benchmarks.books import Books
+from scripts.benchmarks.chaining import Chaining
 from scripts.benchmarks.charging import Charging
 from scripts.benchmarks.clients import Sample
 from scripts.benchmarks.crew import Crew
@@ -30,21 +32,29 @@ WRITING = 64
 def measure_runner(place: Ground, report: Report, pace: Pace) -> None:
     """Catching up with 200,000 events, and lag at half load."""
     catching, lagging = pace.wants("runner catching up"), pace.wants("runner lag")
-    if not (catching or lagging):
+    chained = pace.wants("chain catching up") or pace.wants("chain verified")
+    if not (catching or lagging or chained):
         return
     ledger = place.ledger("followed")
     ground.furnish(ledger, THOUSAND)
+    if catching or chained:
+        _fill(report, pace, ledger)
     if catching:
         _measure_catching_up(place, report, pace, ledger)
+    if chained:
+        _measure_chain(place, report, pace, ledger)
     if lagging:
         _measure_lag(report, pace, ledger)
 
 
-def _measure_catching_up(place: Ground, report: Report, pace: Pace, ledger: Database) -> None:
+def _fill(report: Report, pace: Pace, ledger: Database) -> None:
     wanted = EVENTS_QUICK if pace.quick else EVENTS
     report.say(f"a book of {wanted:,} events")
     with Crew(Charging, ledger.conninfo()) as writers:
         writers.run("bulk", 4, THOUSAND, 0, "fill", size=BULK, turns=wanted // (4 * BULK))
+
+
+def _measure_catching_up(place: Ground, report: Report, pace: Pace, ledger: Database) -> None:
     events = _count(ledger)
 
     def turn(number: int) -> Sample:
@@ -59,6 +69,28 @@ def _measure_catching_up(place: Ground, report: Report, pace: Pace, ledger: Data
     (samples,) = in_turn(pace.rounds, turn)
     note = f"{events:,} events, {len(MODELS)} models, waits between two postings"
     report.add("runner catching up", samples, clients=1, accounts=len(THOUSAND), note=note)
+
+
+def _measure_chain(place: Ground, report: Report, pace: Pace, ledger: Database) -> None:
+    """The audit trail alone: hashed, chained and signed for; then all of it verified."""
+    events = _count(ledger)
+    copies: dict[int, Database] = {}
+
+    with Crew(Chaining) as crew:
+
+        def turn(task: str, number: int) -> Sample:
+            copy = copies.get(number)
+            if copy is None:
+                copy = copies[number] = place.ledger(f"chained_{number}", "followed")
+            place.rest()
+            return crew.run(task, 1, [copy.runtime_url], 0, f"turn_{number}", events=events)
+
+        samples = in_turn(pace.rounds, partial(turn, "chain"), partial(turn, "verify"))
+    for number in copies:
+        place.drop(f"chained_{number}")
+    for name, kept in zip(("chain catching up", "chain verified"), samples, strict=True):
+        note = f"{events:,} events, the wait is for all of them"
+        report.add(name, kept, clients=1, accounts=len(THOUSAND), note=note)
 
 
 def _measure_lag(report: Report, pace: Pace, ledger: Database) -> None:

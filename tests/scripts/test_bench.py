@@ -85,6 +85,7 @@ def test_a_quick_http_run_has_every_row_and_right_books(state_folder: Path) -> N
     assert {"usage batch of 100", "usage batch of 1000", "runner catching up", "runner lag"} <= {
         row[0] for row in found
     }
+    assert {"chain catching up", "chain verified"} <= {row[0] for row in found}
     assert "met" in table or "missed" in table
 
 
