@@ -106,6 +106,19 @@ def grant_allowances(
         )
 
 
+def grant_what_is_due(
+    account: CreditAccount, subscription: Subscription, plans: PlanCatalogue, context: Context
+) -> None:
+    """What a cycle was not granted because it began past due, once all is paid; else a no-op."""
+    if plans.current.grant_when_past_due or subscription.status == "past_due":
+        return
+    for bucket, terms in plan_of(subscription, plans).buckets.items():
+        known = account.buckets.get(bucket)
+        if terms.reset == "cycle" and (known is None or known.cycle_id != subscription.cycle_id):
+            grant_allowances(account, subscription, plans, "cycle", context)
+            return
+
+
 def _prorated(
     account: CreditAccount, subscription: Subscription, bucket: str, units: int, context: Context
 ) -> int:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from domain.account.credit_account import CreditAccount
 from domain.account.overage import OverageLine
 from domain.catalogue.catalogue import PlanCatalogue
 from domain.commands import Command, Stream
 from domain.contract.dunning import note_failure, note_settled
 from domain.contract.facts import OverageInvoiced
+from domain.contract.policy import grant_what_is_due
 from domain.contract.processor import Contracts, InvoiceIsFinal, OverageItem
 from domain.contract.subscription import CycleClosed, Subscription, subscription_stream
 from domain.contract.sync import ContractSync, Disposition
@@ -19,7 +21,7 @@ from domain.errors import ConcurrencyConflict
 from domain.facts import Context
 from domain.invoice.invoice import Invoice, InvoiceDocument, invoice_stream, is_dunned
 from domain.money import usd
-from domain.places import PLANS
+from domain.places import PLANS, account_stream
 from domain.workspace.workspace import Workspace, workspace_stream
 
 
@@ -55,7 +57,11 @@ class Invoicing(ContractSync):
             return "deferred" if document.subscription_id else "ignored"
 
         def decide(
-            invoice: Invoice, subscription: Subscription, workspace: Workspace, plans: PlanCatalogue
+            invoice: Invoice,
+            subscription: Subscription,
+            workspace: Workspace,
+            account: CreditAccount,
+            plans: PlanCatalogue,
         ) -> Disposition:
             ours = document.subscription_id
             if not subscription.version:
@@ -73,12 +79,14 @@ class Invoicing(ContractSync):
                 note_failure(subscription, workspace, plans, document.id, first, context)
             elif settled:
                 note_settled(subscription, workspace, document.id, context)
+                grant_what_is_due(account, subscription, plans, context)
             return "applied"
 
         streams = (
             Stream(Invoice, invoice_stream(document.id)),
             Stream(Subscription, subscription_stream(workspace_id)),
             Stream(Workspace, workspace_stream(workspace_id)),
+            account_stream(workspace_id),
         )
         cause = f"stripe:{failure.event_id}" if failure else None
         done = await self.book.submit(Command(streams, decide, cause, (PLANS,)))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.account.allowance_facts import AllowanceGranted
 from domain.contract.errors import PastDue
 from domain.contract.facts import (
     DunningMoved,
@@ -17,6 +18,7 @@ from domain.contract.facts import (
 )
 from domain.contract.processor import Price
 from domain.contract.subscribing import price_of
+from domain.errors import CreditsExhausted
 from domain.invoice.facts import (
     InvoiceFinalized,
     InvoiceLineRecorded,
@@ -57,8 +59,8 @@ def document(id: str = "in_1", status: str = "open", **fields: object) -> Invoic
 class Owing(Tenant):
     """A subscriber whose invoices fail and are paid."""
 
-    def __init__(self, plan: str = "starter") -> None:
-        super().__init__("flarex")
+    def __init__(self, plan: str = "starter", **changes: object) -> None:
+        super().__init__("flarex", **changes)  # type: ignore[arg-type]
         self.subscribe(plan)
         self.to(FAILED)
         self.stripe.renew()
@@ -92,6 +94,29 @@ def test_the_first_failure_begins_the_grace_and_later_ones_change_nothing() -> N
     assert len(owing.facts(InvoicePaymentFailed)) == 2
     with pytest.raises(PastDue):
         owing.preview("pro")
+
+
+@pytest.mark.parametrize("grants", [True, False])
+def test_a_cycle_that_began_past_due_is_granted_at_once_or_when_all_is_paid(grants: bool) -> None:
+    owing = Owing(grant_when_past_due=grants)
+    owing.generate(300)
+    owing.fail()
+    owing.to(NOW.replace(month=8, day=2))
+    owing.stripe.renew()
+    owing.sync()
+    owing.fail("in_2", owing.now)
+
+    owing.pay("in_1")
+    assert owing.remaining() == (1_000 if grants else 0)
+    if not grants:
+        with pytest.raises(CreditsExhausted):
+            owing.generate(1)
+    owing.pay("in_2")
+    owing.pay("in_2")
+
+    owing.generate(1)
+    assert owing.remaining() == 999
+    assert len(owing.facts(AllowanceGranted)) == 4, "free, June, July and August: once each"
 
 
 def test_a_failure_that_is_told_twice_happened_once() -> None:
