@@ -116,7 +116,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
     def _post(
         self, ask: Ask, usage: Usage, bill: Bill, units: int, funding: Funding, context: Context
     ) -> None:
-        cycle_id = ask.policy.cycle_id if units else None
+        cycle_id = _cycle_of(ask, funding) if units else None
         budgets = reached_by(self, usage, funding.all, ask.now) if self.budgets else ()
         if funding.amount:
             fact: Fact = Debited(
@@ -263,6 +263,15 @@ def _went_through_oauth(ask: Ask, usage: Usage) -> bool:
     if ask.oauth() != "active" and ask.strict:
         raise InvalidInput(("route",), "no active connection serves this model on this plan")
     return True
+
+
+def _cycle_of(ask: Ask, funding: Funding) -> str:
+    """The cycle whose usage an act is: late, that of its own units. Its overage alone is of the
+    cycle that runs, on whose statement it will stand."""
+    own = ask.drawn_cycle if ask.late else None
+    if own is None or any(draw.source == "overage" for draw in funding.draws):
+        return ask.policy.cycle_id
+    return own
 
 
 def _check_when(occurred: datetime, now: datetime, catalogue: Catalogue) -> None:
