@@ -44,9 +44,9 @@ class Seller:
         prices = [
             {
                 "model": model,
-                "input_usd_per_m": f"{self._random.randint(1, 300)}e-2",
-                "output_usd_per_m": f"{self._random.randint(1, 1_500)}e-2",
-                "cached_input_usd_per_m": f"{self._random.randint(1, 99)}e-3",
+                "input_usd_per_m": str(Decimal(self._random.randint(1, 300)).scaleb(-2)),
+                "output_usd_per_m": str(Decimal(self._random.randint(1, 1_500)).scaleb(-2)),
+                "cached_input_usd_per_m": str(Decimal(self._random.randint(1, 99)).scaleb(-3)),
             }
             for model in MODELS
         ]
