@@ -20,6 +20,7 @@ from api.openapi import documented
 from api.reads import newest_position
 from api.stripe.inbox import OVERDUE
 from projections import positions
+from projections.audit_trail import CHAINED
 
 router = APIRouter(tags=["health"])
 
@@ -84,8 +85,11 @@ async def metrics(request: Request) -> Response:
     house: House = request.app.state.house
     try:
         async with asyncio.timeout(PATIENCE_S):
-            house.metrics.position.set(await newest_position(house))
+            newest = await newest_position(house)
+            house.metrics.position.set(newest)
             async with house.pool.connection() as connection:
+                row = await (await connection.execute(CHAINED)).fetchone()
+                house.metrics.unchained.set(max(newest - row[0], 0) if row else newest)
                 for model, (behind, _) in (await positions.lag(connection)).items():
                     house.metrics.lag.labels(model).set(behind)
                 await _count_border(house, connection)

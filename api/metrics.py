@@ -57,6 +57,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.unchained = Gauge(
+            "daybook_audit_lag_positions",
+            "How many positions the audit trail is behind",
+            registry=self.registry,
+        )
+
     def watch(self, writer: Writer) -> None:
         """Show the writer's own figures too."""
         self.registry.register(_WriterFigures(writer))

@@ -20,6 +20,7 @@ from projections.event_hash import COLUMNS, Row, hashed
 
 NEXT = f"SELECT {COLUMNS} FROM events WHERE notification_id > %b ORDER BY 1 LIMIT %b"  # noqa: S608
 HEAD = "SELECT position, chain_hash FROM audit_trail ORDER BY position DESC LIMIT 1"
+CHAINED = "SELECT coalesce(max(position), 0) FROM audit_trail"
 SINCE = "SELECT count(*) FROM audit_trail WHERE position > %s"
 COPY = """
     COPY audit_trail (position, stream, version, type, actor, cause, correlation_id, occurred_at,

@@ -24,6 +24,7 @@ from api.reads import newest_position, reached
 from api.refusals import ProjectionLagging
 from domain.errors import InvalidInput
 from projections import beancount, exporting
+from projections.audit_trail import CHAINED
 from projections.exporting import TABLES, Window
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -35,7 +36,6 @@ MEDIA = {
 }
 AT_ONCE = 500
 """Entries in one piece."""
-CHAINED = "SELECT coalesce(max(position), 0) FROM audit_trail"
 
 
 @router.get(

@@ -7,11 +7,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.acceptance.spending import authorize, done, on_plan, use
+from tests.acceptance.spending import authorize, done, on_plan, put, use
 from tests.api.auditing.sealed import chain, sealing_in
 from tests.api.conftest import Served
+from tests.api.contract.invoicing import invoice, mirrored, overage
 
 
 def explained(app: Served, usage_id: str) -> Any:
@@ -88,3 +90,35 @@ def test_an_act_that_units_paid_names_the_policy_and_no_debit(flarex: Served) ->
         ["allowance", "overage"],
     )
     assert why["hold"] is None
+
+
+def test_overage_names_the_line_of_the_invoice_that_billed_it(flarex: Served) -> None:
+    workspace = on_plan(flarex, "starter")
+    put(flarex, "/v1/billing/overage", {"enabled": True}, workspace)
+    acts = [
+        done(use(flarex, workspace, "chat_generation", 600_000, llm_model=None, action="chat"))[
+            "usage_id"
+        ]
+        for _ in range(2)
+    ]
+    before = explained(flarex, acts[1])
+    assert before["invoice_lines"] == []
+    line = msgspec.structs.replace(overage("b1", 200, 400), cycle_id=before["cycle"]["cycle_id"])
+    of_bot = msgspec.structs.replace(line, line_id="il_other")
+    unnamed = msgspec.structs.replace(line, line_id="il_all", bot_id=None)
+    mirrored(flarex.database, invoice(workspace, lines=(of_bot, unnamed)))
+    flarex.get("/v1/billing/invoices", workspace, consistency="strong")
+
+    (billed,) = explained(flarex, acts[1])["invoice_lines"]
+
+    assert (billed["invoice_id"], billed["line_id"], billed["quantity"]) == ("in_1", "il_all", 200)
+    assert explained(flarex, acts[0])["invoice_lines"] == []
+    key = flarex.key("audit:read", workspace_id=workspace)
+    seen = flarex.call("GET", "/v1/audit/events", key=key, stream="invoice/in_1").json()["data"]
+    assert [one["type"] for one in seen][:2] == ["InvoiceDrafted", "InvoiceLineRecorded"]
+    listed = flarex.call("GET", "/v1/audit/events", key=key, limit=1000, consistency="strong")
+    assert "invoice/in_1" in {one["stream"] for one in listed.json()["data"]}
+    stranger = flarex.key("audit:read", workspace_id=flarex.workspace())
+    for path in ("events", "replay", "verify"):
+        asked = flarex.call("GET", f"/v1/audit/{path}", key=stranger, stream="invoice/in_1")
+        assert asked.status_code == 404
