@@ -6,9 +6,12 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+import structlog
 
 from adapters.authorities import authorities
 from domain.errors import StripeUnavailable
+
+log = structlog.get_logger("daybook.stripe")
 
 PATIENCE_S = 60.0
 """A clock that moves by a year does a year's work."""
@@ -52,11 +55,13 @@ class Backstage:
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         response = await self._send(method, path, body)
         if not response.is_success:
+            log.warning("sandbox_refused", path=path, status=response.status_code)
             raise StripeUnavailable()
         return response.json()
 
     async def _send(self, method: str, path: str, body: Any) -> httpx.Response:
         try:
             return await self._http.request(method, path, json=body)
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            log.warning("sandbox_did_not_answer", path=path, error=type(error).__name__)
             raise StripeUnavailable() from None
