@@ -18,7 +18,7 @@ from adapters.postgres.database import Database
 from tests.api.conftest import Served
 from tests.api.sandboxed import sandboxed
 
-EXAMPLES = 40
+EXAMPLES = 24
 NOT_ASKED = {"/v1/audit/compare"}
 """A full fold; it takes no input."""
 
