@@ -116,6 +116,7 @@ class UnitBook:
         self.overage: dict[str, tuple[int, int]] = {}
         self.drawn: dict[str, Window] = {}  # which window an act drew its units from
         self.aside: dict[tuple[str, str], Window] = {}  # by bucket and reset: they may come back
+        self.set_aside: dict[Window, int] = {}  # units that were granted to such a window
 
     def enter(self, fact: Fact) -> None:
         """Enter one event."""
@@ -145,9 +146,11 @@ class UnitBook:
         """(granted, used and not given back) of the window that runs."""
         return self.granted[bucket], self.used[self.now[bucket]]
 
-    def closed(self, bucket: str, cycle_id: str) -> Window:
-        """The window that a closed cycle had."""
-        return next(w for w in self.unused if (w.bucket, w.cycle_id) == (bucket, cycle_id))
+    def late(self, bucket: str, cycle_id: str) -> Window:
+        """The window of a closed cycle, or of a lifetime: set aside, or running again."""
+        lifetimes = [w for w in (self.aside.get((bucket, "never")), self.now[bucket]) if w]
+        windows = (*self.unused, *lifetimes)
+        return next(w for w in windows if (w.bucket, w.cycle_id) == (bucket, cycle_id))
 
     def left(self, act: Act, bucket: str, held: int) -> int:
         """Included units that an act could still have had."""
@@ -160,8 +163,11 @@ class UnitBook:
                 for window, (start, end) in self.periods.items()
                 if window.bucket == bucket and start <= moment < end
             ]
-            if closed or self.resets[bucket] == "cycle":
+            lifetime = self.aside.get((bucket, "never"))
+            if closed or (self.resets[bucket] == "cycle" and lifetime is None):
                 return sum(closed)
+            if lifetime is not None and self.resets[bucket] == "cycle":
+                return self.set_aside[lifetime] - self.used[lifetime]
         granted, used = self.open(bucket)
         return granted - used - held
 
@@ -172,6 +178,7 @@ class UnitBook:
         back = self.aside.pop((fact.bucket, fact.reset), None)
         if before is not None and reset is not None and reset != fact.reset:
             self.aside[fact.bucket, reset] = before
+            self.set_aside[before] = self.granted[fact.bucket]
         self.windows += 1
         new = Window(fact.bucket, fact.cycle_id, self.windows)
         self.now[fact.bucket] = back if back and back.cycle_id == fact.cycle_id else new
@@ -184,9 +191,9 @@ class UnitBook:
             self._accrue(bucket, draw.units, draw.amount)
         if draw.source != "allowance" or act.usage is None:
             return
-        window = self.closed(bucket, draw.cycle_id) if draw.cycle_id else self.now[bucket]
+        window = self.late(bucket, draw.cycle_id) if draw.cycle_id else self.now[bucket]
         self.drawn[act.usage.event_id] = window
-        if draw.cycle_id:
+        if window in self.unused:
             self.unused[window] -= draw.units
         else:
             self.used[window] += draw.units

@@ -107,7 +107,7 @@ class AnySpending(MoneyMachine):
             assert bucket.used >= 0
             assert bucket.remaining == max(granted - used - bucket.held, 0)
         for closed in self.account.closed:
-            window = self.units.closed(closed.bucket, closed.cycle_id)
+            window = self.units.late(closed.bucket, closed.cycle_id)
             assert closed.unused == self.units.unused[window] >= 0
 
     @invariant()
