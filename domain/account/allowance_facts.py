@@ -65,6 +65,7 @@ class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
             self.period_end,
             self.unused,
             counted[self.bucket].opened,
+            counted[self.bucket].gaps,
         )
         account.close_bucket(closed, self.period_end - timedelta(days=self.keep_days))
 

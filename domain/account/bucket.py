@@ -64,3 +64,8 @@ class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
     period_end: datetime
     unused: int
     opened: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()  # versions between which other terms counted
+
+    def counts(self, version: int) -> bool:
+        """Whether an act of the account's that has this version was counted here."""
+        return self.opened < version and not any(left <= version < back for left, back in self.gaps)

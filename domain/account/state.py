@@ -172,9 +172,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             place = (draw.bucket, cycle_id)
             waits = self.waits_for(cycle_id)
             waiting = waits.buckets.get(draw.bucket or "") if waits is not None else None
-            closed = any(
-                (c.bucket, c.cycle_id) == place and c.opened < version for c in self.closed
-            )
+            closed = any((c.bucket, c.cycle_id) == place and c.counts(version) for c in self.closed)
             if not closed and (waiting is None or not waiting.counts(version)):
                 self._give_aside(draw, version)
                 return

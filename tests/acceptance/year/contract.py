@@ -47,6 +47,7 @@ class Contract:
         self.plan = self.stripe = self.cycle = ""
         self.version = 0
         self.anchor = self.starts = self.ends = datetime(1970, 1, 1, tzinfo=UTC)
+        self.since = self.starts  # what Stripe counts the cycle's days from
         self.overage = False
         self.quotes: dict[str, dict[str, Any]] = {}
         self.charged: dict[str, Due] = {}  # by quote
@@ -80,7 +81,8 @@ class Contract:
             again = any(due.subscription == self.stripe for due in self.dues)
             reason = "subscription_cycle" if again else "subscription_create"
             self._due(reason, self.starts, [price])
-            self.paid_for = (price, self.starts, self.ends)
+            self.since = self._billed_from()
+            self.paid_for = (price, self.since, self.ends)
 
     def _open_cycle(self, entry: Entry, data: dict[str, Any]) -> None:
         opened = (data["plan_id"], data["plan_version"])
@@ -92,7 +94,15 @@ class Contract:
         if self.stripe:
             price = self.journal.price(self.plan, self.version)
             self._due("subscription_cycle", self.starts, [price])
+            self.since = self.starts
             self.paid_for = (price, self.starts, self.ends)
+
+    def _billed_from(self) -> datetime:
+        """Since when Stripe bills the first cycle: we may have heard of it in the next one of the
+        plan before, and ours begins with that."""
+        ends = [months_after(self.anchor, count) for count in range(40)]
+        begun = [since for since, until in pairwise(ends) if until == self.ends]
+        return begun[0] if begun else self.starts
 
     def _is_a_month(self) -> bool:
         """Whether the cycle is one of those that are counted from the anchor."""
@@ -236,7 +246,7 @@ class Contract:
         at = datetime.fromtimestamp(quote["proration_date"], UTC)
         back = -part_of(*self.paid_for, at)
         price = self.journal.price(quote["to_plan"], quote["to_version"])
-        rest = part_of(price, self.starts, self.ends, at)
+        rest = part_of(price, self.since, self.ends, at)
         return Due(self.stripe, "subscription_update", at, [back, rest])
 
     def _due(self, reason: str, at: datetime, amounts: list[int]) -> None:
