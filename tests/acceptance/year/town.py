@@ -44,6 +44,7 @@ class Request(NamedTuple):
     workspace: str | None
     key: str | None
     at: float = 0.0
+    is_again: bool = False
 
 
 class Town:
@@ -154,16 +155,19 @@ class Town:
         ):
             request = self._unanswered.popleft()
             self.acts["asked again"] += 1
-            self._ask(request._replace(at=time.monotonic()))
+            self._ask(request._replace(at=time.monotonic(), is_again=True))
             if patiently:
                 time.sleep(PAUSE_S)
 
     def _ask(self, request: Request) -> Any:
-        act, method, path, body, workspace, key, _ = request
+        act, method, path, body, workspace, key, *_ = request
         headers = {"Idempotency-Key": key} if key is not None else None
         answer = self.shop.app.call(method, path, body, workspace=workspace, headers=headers)
         if answer.is_success:
             self.acts[act] += 1
+            if answer.status_code == 202 and not request.is_again:
+                # Nobody knows whether Stripe heard of it: whoever asked looks again later.
+                self._unanswered.append(request._replace(at=time.monotonic()))
             return answer.json()
         known = REFUSALS | {503} if self.is_stormy or self.is_mortal else REFUSALS
         assert answer.status_code in known, f"{act} {path} {body}: {answer.text}"
