@@ -90,6 +90,24 @@ def test_a_void_finds_the_window_that_its_act_was_counted_in() -> None:
     assert tenant.remaining() == 5_000
 
 
+def test_a_void_after_the_close_finds_the_terms_that_counted_between() -> None:
+    tenant = free()
+    tenant.plan("connect")
+    tenant.plan("free")
+    act = tenant.act("compile", 3_000)
+    tenant.plan("connect")
+    end = tenant.subscription.period_end
+    assert end is not None
+    tenant.to(end)
+    tenant.roll_over()
+
+    tenant.void(act)
+
+    assert [closed.unused for closed in tenant.account.closed] == [100_000]
+    tenant.plan("free")
+    assert tenant.remaining() == 5_000
+
+
 def test_units_that_are_held_stay_held_over_a_change_of_plan() -> None:
     tenant = free(1_000)
     hold = tenant.hold("compile", 1_000, minutes=60)
