@@ -52,11 +52,11 @@ class Writer(Reader):
         cache_size: int = 50_000,
         queue_limit: int = 8_192,
         snapshot_every: int = 1_000,
-        patience: float = 30.0,
+        patience_s: float = 30.0,
     ) -> None:
         super().__init__(conninfo)
         self._snapshot_every = snapshot_every
-        self._patience = patience
+        self._patience_s = patience_s
         self._desk = Desk(cache_size, queue_limit, self._wake)
         self._work = asyncio.Event()
         self._missing = asyncio.Event()
@@ -81,7 +81,7 @@ class Writer(Reader):
     async def stop(self) -> None:
         """Commit what was accepted, then let go."""
         self._closing = True
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._patience_s
         while self._desk.count and self.is_running and time.monotonic() < deadline:
             self._work.set()
             await asyncio.sleep(0.005)
@@ -203,7 +203,7 @@ class Writer(Reader):
 
     async def _commit(self, batch: Batch) -> None:
         """Bring a batch to its end: committed, decided again, or its outcome looked up."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._patience_s
         turns = await take_turns(self._connection, self._desk.hot(batch))
         try:
             if turns:

@@ -175,7 +175,7 @@ def test_a_server_that_stays_away_is_said_within_the_writers_patience(
     database = prepare(durable_server.url, runtime_url=durable_server.runtime_url)
 
     async def story() -> None:
-        async with ledger_with(database, 10**6, patience=1.0) as (ledger, writer):
+        async with ledger_with(database, 10**6, patience_s=1.0) as (ledger, writer):
             await ledger.charge("acme", call("u1"), at())
             durable_server.stop()
 
