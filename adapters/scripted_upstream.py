@@ -215,11 +215,18 @@ async def _gone(request: Request) -> None:
         await asyncio.sleep(0.01)
 
 
+def config() -> uvicorn.Config:
+    """How it is served: connections stay open longer than clients keep an idle one, so that none
+    is closed on somebody just asking."""
+    return uvicorn.Config(
+        create_app(), log_level="critical", access_log=False, timeout_keep_alive=75
+    )
+
+
 def main() -> None:
     """Serve on the socket whose number is the first argument, until told to end."""
     sock = socket.socket(fileno=int(sys.argv[1]))
-    config = uvicorn.Config(create_app(), log_level="critical", access_log=False)
-    uvicorn.Server(config).run(sockets=[sock])
+    uvicorn.Server(config()).run(sockets=[sock])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from api.app import create_app
 DRAIN_S = 5
 STREAMS_END_S = 0.3
 IDLE_S = 75
+"""Longer than clients keep a connection that is idle: none is closed on somebody just asking."""
 
 
 class Worker(uvicorn.Server):

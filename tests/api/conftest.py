@@ -22,6 +22,7 @@ from adapters.postgres import keys
 from adapters.postgres.database import Database
 from adapters.settings import Settings
 from api.app import create_app
+from api.worker import IDLE_S
 from projections.runner import Runner
 
 PATIENCE_S = 20.0
@@ -138,7 +139,9 @@ def serve(settings: Settings, *, folding: bool = True) -> Iterator[Served]:
     """Serve these settings until the block is left."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, workers=1)
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, timeout_keep_alive=IDLE_S
+    )
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     serving.start()

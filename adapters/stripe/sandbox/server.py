@@ -42,6 +42,9 @@ MODULES = (
 )  # fmt: skip
 """What the sandbox can do: each registers its routes, pages and due work when imported."""
 
+IDLE_S = 75
+"""Longer than clients keep a connection that is idle: none is closed on somebody just asking."""
+
 STARTED_WITHIN_S = 30.0
 SECRET = "whsec_" + "sandbox"
 """What webhooks are signed with if nothing else is said: it protects nothing."""
@@ -111,6 +114,7 @@ def config(app: Callable[..., Awaitable[None]]) -> uvicorn.Config:
         http=BreakableConnection,
         log_level="error",
         access_log=False,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=2,
     )
 

@@ -14,6 +14,7 @@ import uvicorn
 
 from adapters.postgres.database import Database
 from adapters.scripted_upstream import create_app
+from api.worker import IDLE_S
 from tests.api.conftest import PATIENCE_S, Served, serve, settings_of, until
 
 SILENCE_S = 0.5
@@ -24,7 +25,10 @@ def provider() -> Iterator[str]:
     """A scripted provider until the block is left; its URL."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_config=None, access_log=False))
+    config = uvicorn.Config(
+        create_app(), log_config=None, access_log=False, timeout_keep_alive=IDLE_S
+    )
+    server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     serving.start()
     try:
