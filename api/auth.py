@@ -58,6 +58,7 @@ class KeyRing:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None  # it may hold a connection that was about to log in
 
     async def caller(self, authorization: str | None) -> Caller:
         """The caller of an Authorization header.

@@ -88,6 +88,9 @@ class Writer(Reader):
         for task in (*self._tasks, *self._snapshots):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._snapshots, return_exceptions=True)
+        # A task that was cancelled while it logged in holds that connection, half open, and a
+        # server that waits for a login makes every DROP DATABASE wait with it, a minute long.
+        self._tasks.clear()
         if self._connection is not None:
             await self._connection.close()
         await self.close()
