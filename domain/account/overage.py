@@ -69,6 +69,18 @@ def accrued(shares: dict[str, Share], new: Share) -> dict[str, Share]:
     return {**shares, key: new}
 
 
+def own_share(shares: dict[str, Share], share: Share) -> Share:
+    """What is given back, as a part of the share that it was counted in: the plan may have changed
+    since. Of a cycle that is settled there is none, and it stands for itself."""
+    if share.units >= 0 or share.key in shares:
+        return share
+    for kept in shares.values():
+        own = replace(share, plan_id=kept.plan_id, plan_version=kept.plan_version)
+        if own.key == kept.key and kept.units >= -share.units:
+            return own
+    return share
+
+
 def lines_of(shares: Iterable[Share]) -> tuple[OverageLine, ...]:
     """A closed cycle's statement, largest line first within each price."""
     kept = _fewer([share for share in shares if share.units or share.amount])

@@ -10,7 +10,7 @@ from domain.account.bucket import Bucket, ClosedBucket
 from domain.account.budget import Budget
 from domain.account.credit_facts import FreezeReason, SpendPolicySet
 from domain.account.hold_facts import Hold
-from domain.account.overage import Share, accrued
+from domain.account.overage import Share, accrued, own_share
 from domain.account.topup_facts import AutoTopUp
 from domain.account.usage_facts import Draw
 from domain.account.waiting import WaitingCycle
@@ -137,10 +137,13 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         """A policy is in force; remember when overage was switched, or its price changed."""
         if self.opened_at is None:
             self.opened_at = policy.period_start
-        before = self.overage_switch[-1][1] if self.overage_switch else {}
+        since, before = self.overage_switch[-1] if self.overage_switch else (policy.recorded_at, {})
         agreed = policy.overage_unit_price if policy.overage_enabled else {}
         if agreed != before:
-            switch = (*self.overage_switch, (policy.recorded_at, agreed))
+            # What a new cycle brings is in force from its start, however late that was noticed.
+            begins = self.policy is not None and policy.cycle_id != self.policy.cycle_id
+            at = max(policy.period_start, since) if begins else policy.recorded_at
+            switch = (*self.overage_switch, (at, agreed))
             # Usage is accepted late for weeks, not for ever: older switches decide nothing,
             # but the one that was in force when the window begins.
             floor = policy.recorded_at - SWITCHES_KEPT
@@ -312,8 +315,9 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             amount=amount,
         )
         if waits is not None:
-            self.amend_waiting(waits.cycle_id, waits.accrue(share))
+            own = own_share(waits.shares, share)
+            self.amend_waiting(waits.cycle_id, waits.accrue(own))
             return
         before = self.overage.get(name, (0, 0))
         self.overage = {**self.overage, name: (before[0] + units, before[1] + amount)}
-        self.overage_shares = accrued(self.overage_shares, share)
+        self.overage_shares = accrued(self.overage_shares, own_share(self.overage_shares, share))

@@ -137,7 +137,15 @@ class Units:
         elif taken.cycle in self.closed:
             self.closed[taken.cycle][2] += taken.included
         if taken.beyond:
-            self._put(taken, -taken.beyond)
+            # From the line that it stands on, whatever plan is in force by now; once that is on a
+            # statement, it is given back on the next one.
+            own = [
+                key for key in self.beyond if key[2:] == (taken.bot, taken.unit_price, taken.late)
+            ]
+            kept = [key for key in own if self.beyond[key] >= taken.beyond]
+            here = (*self.plan, taken.bot, taken.unit_price, taken.late)
+            key = here if here in self.beyond or not kept else kept[0]
+            self.beyond[key] = self.beyond.get(key, 0) - taken.beyond
 
     def _left(self) -> int:
         """Included units that are neither used nor set aside."""
