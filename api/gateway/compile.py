@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
 from api.gateway.completions import model_of
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, run
+from api.gateway.metered import OUTPUT_DEFAULT, Ask, label, run
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.usage import Charged, charged_of
@@ -113,6 +113,8 @@ async def _carry_out(
     call = await enter(request, "usage:write")
     body = await read_body(request)
     work = parse(_work, body)
+    label(thread_id, "path", "thread_id")
+    label(document_id, "path", "document_id")
     ask = _ask(call, work, meter, thread_id, (await call.house.ledger.plans()).current)
 
     async def act(key: str) -> Answer:

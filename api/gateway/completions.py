@@ -14,7 +14,7 @@ from starlette.responses import Response
 from adapters.upstream import UpstreamError
 from api import problems
 from api.call import Call, enter, parse, read_body
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, run, spent, upstream_of
+from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, label, run, spent, upstream_of
 from api.gateway.streaming import CompletionStream, Record, replayed
 from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
@@ -28,6 +28,8 @@ router = APIRouter(prefix="/v1", tags=["gateway"])
 
 METERS = ("chat", "chat_generation")
 OURS = ("billing_source",)
+NAMES = ("face_id", "bot_id", "thread_id")
+"""What `metadata` may say of a call, in the order of its labels."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -183,9 +185,7 @@ def _ask(call: Call, asked: ChatCompletion, body: bytes, catalogue: Catalogue) -
             model,
             call.caller.key_id,
             alias,
-            labels.get("face_id"),
-            labels.get("bot_id"),
-            labels.get("thread_id"),
+            *(label(labels.get(name), "metadata", name) for name in NAMES),
         ),
         sent,
         most * (asked.n or 1),

@@ -23,6 +23,7 @@ from domain.account.hold_facts import BillingSource, HoldPlaced, Labels, Release
 from domain.account.usage import Tokens, Usage
 from domain.errors import (
     HoldClosed,
+    InvalidInput,
     NotFound,
     PaymentRequired,
     Refusal,
@@ -39,6 +40,7 @@ PATIENCE_S = 30.0
 OUTPUT_DEFAULT = 4_096
 MESSAGE_OVERHEAD = 16  # tokens of a message beside its text
 COUNT_MAX = 1_000_000_000
+LABEL_MAX = 255
 
 log = structlog.get_logger("daybook.gateway")
 
@@ -224,6 +226,17 @@ async def run(call: Call, ask: Ask, key: str) -> tuple[dict[str, Any], Charge]:
     charge = await metered.settle(tokens)
     assert charge is not None  # nobody else has the call
     return answer, charge
+
+
+def label(text: str | None, *loc: str) -> str | None:
+    """A label that comes as free text. What is too long for a fact must be refused before it is
+    one: nobody could read it any more.
+
+    :raises InvalidInput: empty, or longer than 255 characters; ``loc`` is where it stands.
+    """
+    if text is not None and not 1 <= len(text) <= LABEL_MAX:
+        raise InvalidInput(loc, f"must be 1 to {LABEL_MAX} characters")
+    return text
 
 
 def spent(budgets: Iterable[Reached]) -> dict[str, str]:
