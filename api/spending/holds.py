@@ -123,6 +123,8 @@ _authorization = msgspec.json.Decoder(Authorization)
 _releasing = msgspec.json.Decoder(Releasing)
 _extending = msgspec.json.Decoder(Extending)
 HOLD = [path_parameter("hold_id", "hold_…")]
+NOWHERE = (".", "..")
+"""Clients take these out of a path, so that nobody could release such a hold."""
 
 
 @router.post(
@@ -148,6 +150,8 @@ async def authorize(request: Request) -> Response:
     call = await enter(request, "usage:write")
     body = await read_body(request)
     asked = parse(_authorization, body)
+    if asked.hold_id is not None and (asked.hold_id in NOWHERE or not asked.hold_id.strip()):
+        raise InvalidInput(("hold_id",), "must have more than dots or spaces in it")
     return await once(call, body, lambda key: _authorize(call, asked, key))
 
 
@@ -192,7 +196,7 @@ async def _authorize(call: Call, asked: Authorization, key: str) -> Answer:
 
 
 @router.delete(
-    "/holds/{hold_id}",
+    "/holds/{hold_id:path}",
     **documented(
         "End a hold without a charge",
         "usage:write",
@@ -225,7 +229,7 @@ async def _release(call: Call, asked: Releasing) -> Answer:
 
 
 @router.post(
-    "/holds/{hold_id}/extend",
+    "/holds/{hold_id:path}/extend",
     **documented(
         "Let a hold stand longer",
         "usage:write",

@@ -87,8 +87,8 @@ async def create(request: Request) -> Response:
 
     async def act(key: str) -> Answer:
         bot_id = asked.bot_id or f"bot_{_number(call, key)}"
-        if not bot_id.strip() or "/" in bot_id:
-            raise InvalidInput(("bot_id",), "must not be blank, and has no slash in it")
+        if not bot_id.strip() or "/" in bot_id or bot_id in (".", ".."):
+            raise InvalidInput(("bot_id",), "must not be blank or dots, and has no slash in it")
         context = await call.context()
         done = await call.house.ledger.create_bot(
             call.workspace_id, bot_id, asked.name or bot_id, context

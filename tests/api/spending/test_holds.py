@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -163,3 +164,30 @@ def test_a_refusal_and_an_admission_can_be_explained(app: Served) -> None:
     for id in (hold["hold_id"], act["usage_id"], problem["decision_id"], "dec_x", "use_x"):
         path = f"/v1/usage/decisions/{id}"
         refused(app.call("GET", path, workspace=other), 404, "not_found")
+
+
+@pytest.mark.parametrize("hold_id", ["a/b", "/", "a/extend", "%2F", "é?#&=+ ;", "x" * 255])
+def test_a_hold_of_any_name_is_extended_settled_and_released_by_its_path(
+    app: Served, hold_id: str
+) -> None:
+    workspace = app.workspace("1")
+    other = f"{hold_id[:254]}2"
+    path = quote(hold_id, safe="")
+    for one in (hold_id, other):
+        assert done(authorize(app, workspace, 100, 100, hold_id=one))["hold_id"] == one
+
+    extended = app.call("POST", f"/v1/usage/holds/{path}/extend", {}, workspace=workspace)
+    assert done(extended, 200)["hold_id"] == hold_id
+    assert done(release(app, workspace, path), 200)["hold_id"] == hold_id
+    done(use(app, workspace, "chat", 10, hold_id=other))
+    refused(release(app, workspace, quote(other, safe="")), 409, "hold_closed")
+
+
+@pytest.mark.parametrize("hold_id", [".", "..", " "])
+def test_a_hold_id_that_no_path_can_hold_is_refused(app: Served, hold_id: str) -> None:
+    workspace = app.workspace("1")
+
+    problem = refused(authorize(app, workspace, 100, 100, hold_id=hold_id), 422, "validation_error")
+
+    assert problem["errors"][0]["loc"] == ["body", "hold_id"]
+    assert "HoldPlaced" not in app.facts(workspace)
