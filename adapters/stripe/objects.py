@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 import stripe
+from msgspec import Meta
 
 from adapters.stripe.client import asking
+
+T = TypeVar("T")
 
 NOT_FOUND = 404
 PAGE = 100
@@ -36,6 +39,84 @@ REF = re.compile(
     rb'"((?:ch|cs|cus|dp|du|in|pi|pm|py|pyr|re|seti|si|sub|sub_sched)_[A-Za-z0-9_]{6,255})"'
 )
 
+ID = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,254}\Z"
+Id = Annotated[str, Meta(pattern=ID)]
+
+
+class Expanded(msgspec.Struct):
+    """A reference that holds its object."""
+
+    id: Id
+
+
+Reference = Id | Expanded | None
+
+
+class Identified(msgspec.Struct):
+    """An object that Stripe can be asked for."""
+
+    id: Id
+
+
+class Details(msgspec.Struct):
+    """Whose invoice it is."""
+
+    subscription: Reference = None
+    metadata: dict[str, str] | None = None
+
+
+class Parent(msgspec.Struct):
+    """What an invoice is of."""
+
+    subscription_details: Details | None = None
+
+
+class Pictured(Identified):
+    """What is read of the object in an event, if it is there at all."""
+
+    object: str | None = None
+    mode: str | None = None
+    metadata: dict[str, str] | None = None
+    customer: Reference = None
+    payment_intent: Reference = None
+    charge: Reference = None
+    subscription: Reference = None
+    released_subscription: Reference = None
+    amount_refunded: int | None = None
+    attempt_count: int | None = None
+    next_payment_attempt: int | None = None
+    last_finalization_error: dict[str, Any] | None = None
+    parent: Parent | None = None
+    lines: dict[str, Any] | None = None
+    refunds: dict[str, Any] | None = None
+
+
+class Unreadable(ValueError):
+    """An event's picture of an object that Stripe cannot be asked for (now) says too little.
+    Its text names the fields and types, never values."""
+
+
+def fault_of(found: Any, kind: type = Pictured) -> str | None:
+    """What is wrong with the object of an event; None for nothing."""
+    try:
+        msgspec.convert(found, kind)
+    except msgspec.ValidationError as wrong:
+        return str(wrong)
+    return None
+
+
+def pictured(read: Callable[[Mapping[str, Any]], T], found: Mapping[str, Any]) -> T:
+    """What an event shows of an object that Stripe does not have (any more).
+
+    :raises Unreadable: too little.
+    """
+    try:
+        return read(found)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as wrong:
+        raise Unreadable(
+            f"Stripe does not have it, {type(wrong).__name__} in its picture"
+        ) from None
+
 
 def refs_in(payload: bytes) -> list[str]:
     """The ids of every Stripe object that a JSON text names, each once."""
@@ -43,12 +124,12 @@ def refs_in(payload: bytes) -> list[str]:
 
 
 async def fetch(client: stripe.StripeClient, kind: str, id: str) -> dict[str, Any] | None:
-    """An object as it is now; None if there is none, or if its kind has no place of its own.
+    """An object as it is now; None if there is none, or can be none of this kind and id.
 
     :raises StripeUnavailable: Stripe cannot be asked.
     """
-    if kind not in PATHS:
-        return None
+    if kind not in PATHS or re.search(ID, id) is None:
+        return None  # an id becomes a part of a path: nothing else may stand in its place
     try:
         return await _get(client, f"/v1/{PATHS[kind]}/{id}")
     except stripe.InvalidRequestError as error:

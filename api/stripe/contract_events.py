@@ -6,11 +6,13 @@ Stripe has no such object (any more) is the picture in the event all there is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
 from adapters.stripe import agreements
+from adapters.stripe.objects import Unreadable, pictured
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
 from domain.contract.processor import RemoteSubscription, Session
 from domain.contract.sync import Synced
@@ -161,9 +163,13 @@ async def charge_refunded(event: StripeEvent, till: Till, context: Context) -> D
 
 def _pictured(found: dict[str, Any]) -> InvoiceDocument | None:
     """The invoice as the event shows it, for one that Stripe does not have (any more)."""
-    try:
+
+    def read(found: Mapping[str, Any]) -> InvoiceDocument:
         return agreements.invoice(found, (found.get("lines") or {}).get("data") or ())
-    except (KeyError, TypeError, ValueError):
+
+    try:
+        return pictured(read, found)
+    except Unreadable:
         return None
 
 

@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import structlog
+from msgspec import Meta
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres import inbox
@@ -45,8 +46,8 @@ Handlers = Mapping[str, Sequence[Handler]]
 class _Event(msgspec.Struct):
     """What must be in an event; the rest is for its handlers."""
 
-    id: str
-    type: str
+    id: Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
+    type: Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
     created: int
     data: dict[str, Any]
     api_version: str | None = None
@@ -112,9 +113,11 @@ class Inbox:
                 if taken is None:
                     return None
                 now = await self._till.clock.now()
-                disposition = await self._dispatch(taken, event_id, now)
+                disposition, why = await self._dispatch(taken, event_id, now)
                 again = _again_at(taken.received_at, now) if disposition == "deferred" else None
-                await inbox.settle(connection, event_id, disposition, now, again_at=again)
+                await inbox.settle(
+                    connection, event_id, disposition, now, again_at=again, reason=why
+                )
         except Exception as error:
             await self._note_failure(event_id, error)
             if isinstance(error, (TryAgain, *UNREACHABLE)):
@@ -156,18 +159,34 @@ class Inbox:
         async with self._pool.connection() as connection:
             return await inbox.purge(connection, now - PAYLOADS_KEPT)
 
-    async def _dispatch(self, taken: Taken, event_id: str, now: datetime) -> Disposition:
+    async def _dispatch(
+        self, taken: Taken, event_id: str, now: datetime
+    ) -> tuple[Disposition, str | None]:
+        """What became of an event, and why, where its object is not as Stripe's are. One without
+        an id can never be asked for; any other may be readable when it is fetched again."""
         event = stripe_event(msgspec.json.decode(taken.payload))
         handlers = self._handlers.get(event.type, ())
-        if handlers and now - taken.received_at >= AFTER[-1]:
+        if not handlers:
+            return "ignored", None
+        if fault := objects.fault_of(event.object, objects.Identified):
+            log.warning("webhook_without_object", id=event_id, type=event.type, fault=fault)
+            return "ignored", fault
+        if now - taken.received_at >= AFTER[-1]:
             event = await self._as_it_is_now(event)
+        if fault := objects.fault_of(event.object):
+            log.warning("webhook_unreadable", id=event_id, type=event.type, fault=fault)
+            return "deferred", fault
         strongest: Disposition = "ignored"
+        why = None
         context = Context(now, "stripe", event_id)
         for handler in handlers:
-            found = await handler(event, self._till, context)
+            try:
+                found = await handler(event, self._till, context)
+            except objects.Unreadable as wrong:
+                found, why = "deferred", str(wrong)
             if STRENGTH[found] > STRENGTH[strongest]:
                 strongest = found
-        return strongest
+        return strongest, why
 
     async def _as_it_is_now(self, event: StripeEvent) -> StripeEvent:
         kind, id = str(event.object.get("object")), str(event.object.get("id"))
@@ -211,11 +230,14 @@ class Inbox:
 def _arrival(payload: bytes, source: Source, now: datetime) -> Arrival:
     try:
         event = _decode.decode(payload)
+    except (ValueError, RecursionError) as wrong:
+        raise InvalidInput((), f"is no event of Stripe: {wrong}") from None
+    try:
         created = datetime.fromtimestamp(event.created, UTC)
-        if not isinstance(event.data.get("object"), dict) or "\0" in event.id + event.type:
-            raise ValueError
-    except (msgspec.DecodeError, ValueError, OverflowError, OSError, RecursionError):
-        raise InvalidInput((), "is no event of Stripe") from None
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(("created",), "is no time in seconds since 1970") from None
+    if not isinstance(event.data.get("object"), dict):
+        raise InvalidInput(("data", "object"), "is no object of Stripe")
     return Arrival(
         event.id,
         event.type,

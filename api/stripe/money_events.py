@@ -6,11 +6,13 @@ may come in any order, late and again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from adapters.stripe import readings
+from adapters.stripe.objects import pictured
 from api.paying.urls import billing_page
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
 from domain.facts import Context
@@ -35,7 +37,7 @@ async def charged(event: StripeEvent, till: Till, context: Context) -> Dispositi
 
 async def checkout(event: StripeEvent, till: Till, context: Context) -> Disposition:
     """`checkout.session.*` of the modes payment and setup."""
-    if event.object["mode"] == "subscription":
+    if event.object.get("mode") == "subscription":
         return "ignored"
     session = await till.payments.session(event.object["id"])
     if session is None:
@@ -49,11 +51,11 @@ async def checkout(event: StripeEvent, till: Till, context: Context) -> Disposit
 async def refunded(event: StripeEvent, till: Till, context: Context) -> Disposition:
     """`charge.refunded`, `charge.refund.updated`, `refund.*`: money went back, or did not."""
     what = event.object
-    is_charge = what["object"] == "charge"
+    is_charge = what.get("object") == "charge"
     charge_id = what["id"] if is_charge else readings.id_of(what.get("charge"))
     charge = await till.payments.charge(charge_id) if charge_id else None
     if charge is None:
-        charge = _told(what, is_charge)
+        charge = pictured(_charge if is_charge else _refunded, what)
     if charge.intent is None:
         return "ignored"
     intent = await _intent(charge.intent, till)
@@ -67,7 +69,7 @@ async def disputed(event: StripeEvent, till: Till, context: Context) -> Disposit
     happened, whether or not the fetched object shows it already."""
     contest = await till.payments.contest(event.object["id"])
     if contest is None:
-        contest = readings.contest(event.object)
+        contest = pictured(readings.contest, event.object)
     step = event.type.rpartition(".")[2]
     if step == "funds_withdrawn" and not contest.withdrawn:
         contest = replace(contest, withdrawn=contest.amount)
@@ -100,7 +102,7 @@ async def card(event: StripeEvent, till: Till, context: Context) -> Disposition:
 async def _intent(intent_id: str, till: Till, told: dict[str, Any] | None = None) -> Intent | None:
     """The payment as it is now; as it was told where Stripe has it no more."""
     found = await till.payments.intent(intent_id)
-    return readings.intent(told) if found is None and told is not None else found
+    return pictured(readings.intent, told) if found is None and told is not None else found
 
 
 async def _note(intent: Intent | None, till: Till, context: Context) -> Disposition:
@@ -126,10 +128,13 @@ async def _payer(contest: Contest, intent: Intent | None, till: Till) -> str | N
     return found.workspace_id if found else None
 
 
-def _told(what: dict[str, Any], is_charge: bool) -> Charge:
-    """A charge as an event tells of it, where Stripe has it no more."""
-    if is_charge:
-        return readings.charge(what, (what.get("refunds") or {}).get("data") or ())
+def _charge(what: Mapping[str, Any]) -> Charge:
+    """A charge as an event tells of it."""
+    return readings.charge(what, (what.get("refunds") or {}).get("data") or ())
+
+
+def _refunded(what: Mapping[str, Any]) -> Charge:
+    """The charge of a refund, as an event tells of it."""
     return Charge(
         id=readings.id_of(what.get("charge")),
         intent=readings.id_of(what.get("payment_intent")) or None,

@@ -85,10 +85,11 @@ def stripe_event(body: Mapping[str, Any]) -> StripeEvent:
     :raises KeyError, TypeError, ValueError: it is none.
     """
     data = body["data"]
+    previous = data.get("previous_attributes")
     return StripeEvent(
         str(body["id"]),
         str(body["type"]),
         datetime.fromtimestamp(int(body["created"]), UTC),
         dict(data["object"]),
-        dict(data.get("previous_attributes") or {}),
+        previous if isinstance(previous, dict) else {},
     )

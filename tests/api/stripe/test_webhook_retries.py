@@ -139,7 +139,8 @@ def test_an_event_that_applies_lets_in_what_waited_for_its_object(
         for number, order in enumerate(permutations("abc")):
             customer = f"cus_customer{number}"
             for type in order:
-                assert send(app, event(type, {"customer": customer})).is_success
+                told = {"id": f"{type}_{number}", "customer": customer}
+                assert send(app, event(type, told)).is_success
 
         found = app.get("/v1/admin/webhooks", limit=100)["data"]
 
