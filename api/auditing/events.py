@@ -25,6 +25,7 @@ from domain.codec import decode_fact
 from domain.errors import NotFound
 from domain.identity import parse_usage_id
 from projections.event_hash import COLUMNS, hashed
+from projections.trail_window import trail_window
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -36,6 +37,8 @@ BETWEEN = f"""
 """  # noqa: S608 - names of ours
 RECORDED = "(convert_from(state, 'UTF8')::jsonb ->> 'at')::timestamptz"
 SINCE, UNTIL = f" AND {RECORDED} >= %(since)s", f" AND {RECORDED} < %(until)s"
+WITHIN = """ AND notification_id >= %(first)s
+      AND (notification_id <= %(last)s OR notification_id > %(chained)s)"""
 OF = " AND originator_id = ANY(%(streams)s::uuid[])"
 IN_ORDER = " ORDER BY notification_id LIMIT %(limit)s"
 
@@ -109,11 +112,17 @@ async def events(request: Request) -> Response:
             values["streams"] = [stream]
         elif call.workspace_id:
             values["streams"] = await own_streams(connection, call.workspace_id)
+        since, until = values["since"], values["until"]
+        is_timed = since is not None or until is not None
+        if is_timed:
+            window = await trail_window(connection, values["after"], since, until)
+            values |= window._asdict()
         query = "".join(
             [
                 BETWEEN,
-                *([SINCE] if values["since"] is not None else []),
-                *([UNTIL] if values["until"] is not None else []),
+                *([WITHIN] if is_timed else []),
+                *([SINCE] if since is not None else []),
+                *([UNTIL] if until is not None else []),
                 *([OF] if "streams" in values else []),
                 IN_ORDER,
             ]
