@@ -96,11 +96,14 @@ def test_what_cannot_be_read_waits_and_is_read_where_it_comes_from(shop: Sandbox
 GOOD = json.loads(event("payment_intent.succeeded", {"id": "pi_1", "object": "payment_intent"}))
 
 
+NO_DATA: list[dict[str, Any]] = [{}, {"object": None}, {"object": ["x"]}]
 NO_EVENT: list[dict[str, Any]] = [
     *({"id": id} for id in (None, 5, "", "evt_" + "x" * 3_000, "evt_a\0b")),
     *({"type": type} for type in (5, "", "x" * 3_000)),
     *({"created": created} for created in (None, "1", 10**18, 1.5)),
-    *({"data": data} for data in (None, [], {}, {"object": None}, {"object": ["x"]})),
+    {"data": None},
+    {"data": []},
+    *({"data": data} for data in NO_DATA),
 ]
 
 
