@@ -29,8 +29,7 @@ def told(fact: Fact) -> dict[str, Any]:
         del fields[name]
     if isinstance(fact, Debited):
         fields["grants"] = fact.grants
-    if not isinstance(fact, UsageRated):
-        fields["draws"] = [whole(draw) for draw in fact.draws]
+    fields["draws"] = [whole(draw) for draw in fact.draws]
     fields["rated"] = _rated(fact.rated)
     if fact.usage is not None:
         of_the_act = {name: fields.pop(name) for name in OF_THE_ACT if name in fields}

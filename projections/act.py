@@ -133,7 +133,10 @@ def added(fact: Counted) -> tuple[int, ...]:
         return tuple(-number for number in sums)
     assert isinstance(fact, UsageRated)
     rated = fact.rated
-    return (0, 0, 0, rated.provider_cost, rated.markup, rated.total, 0, 0, 0, 0, 0, 0)
+    paid, provider = rated.total if fact.owed is None else fact.owed, rated.provider_cost
+    if paid != rated.total:
+        provider = round_half_even(provider * paid, rated.total)
+    return (0, 0, 0, provider, paid - provider, paid, 0, 0, 0, 0, 0, 0)
 
 
 def labels_of(usage: Usage, cycle_id: str | None) -> Labels:
@@ -154,8 +157,7 @@ def labels_of(usage: Usage, cycle_id: str | None) -> Labels:
 def place_of(fact: Counted) -> tuple[int, Labels]:
     """The bucket and the labels under which an act is summed, its void and rating too."""
     if isinstance(fact, UsageRated | UsageVoided):
-        cycle_id = fact.cycle_id if isinstance(fact, UsageVoided) else None
-        return bucket_of(fact.usage_at), labels_of(fact.usage, cycle_id)
+        return bucket_of(fact.usage_at), labels_of(fact.usage, fact.cycle_id)
     usage = fact.usage
     assert usage is not None
     return bucket_of(usage.occurred_at or fact.recorded_at), labels_of(usage, fact.cycle_id)

@@ -124,7 +124,9 @@ class ItemsCheck(UsageCheck):
         key = _key(stream, fact)
         if isinstance(fact, UsageRated):
             self._rated[fact.usage_id] = key
-            self._add(key, (*(0,) * 11, fact.rated.provider_cost, fact.rated.total))
+            lost = parts_of(fact.draws).absorbed
+            rated = (fact.rated.provider_cost, fact.rated.total)
+            self._add(key, (*(0,) * 6, lost, *(0,) * 4, *rated))
             return
         assert fact.usage is not None
         sums = _item(fact.usage, fact.draws, fact.rated, fact.units)

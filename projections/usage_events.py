@@ -77,9 +77,11 @@ COPY = f"COPY {{usage_events}} ({', '.join(COLUMNS)}) FROM STDIN {OPTIONS}"
 RATED = """
     UPDATE {usage_events} act
     SET is_unrated = false, provider_cost = new.provider_cost, markup = new.markup,
-        total_cost = new.total, price_book_version = new.book
-    FROM unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::int[])
-         AS new (stream, version, provider_cost, markup, total, book)
+        total_cost = new.total, price_book_version = new.book,
+        absorbed = act.absorbed + new.absorbed
+    FROM unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::int[],
+                %b::bigint[])
+         AS new (stream, version, provider_cost, markup, total, book, absorbed)
     JOIN events e ON e.originator_id = new.stream AND e.originator_version = new.version
     WHERE act.stream = new.stream AND act.position = e.notification_id
 """
@@ -137,6 +139,7 @@ class UsageEvents(ReadModel):
                     (
                         *_place(fact.usage_id),
                         *(price.provider_cost, price.markup, price.total, price.book),
+                        parts_of(fact.draws).absorbed,
                     )
                 )
         if rows:
@@ -171,8 +174,8 @@ class UsageEvents(ReadModel):
             )
         else:
             balance_after = None
-            # A meter that has no prices draws units; an act that drew nothing waits for a price.
-            paid = _paid(fact.draws, rated is None and not fact.draws)
+            # A meter that has no prices draws units; what no draw paid for waits for a price.
+            paid = _paid(fact.draws, fact.is_unrated)
         return (
             self._streams.get(stream.int) or self._stream(stream),
             position,

@@ -8,7 +8,14 @@ from fractions import Fraction
 from uuid import UUID
 
 from domain.account.usage import Tokens, Usage
-from domain.account.usage_facts import Debited, Draw, UsageRated, UsageRecorded, UsageVoided
+from domain.account.usage_facts import (
+    Debited,
+    Draw,
+    UsageRated,
+    UsageRecorded,
+    UsageVoided,
+    priced_later,
+)
 from domain.catalogue.price_book import PER, Rated, exact_cost
 from domain.commands import Book
 from domain.facts import Recorded
@@ -106,13 +113,11 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
     if not isinstance(act, Debited | UsageRecorded) or act.usage is None:
         return None
     usage, occurred_at = act.usage, act.usage.occurred_at or act.recorded_at
-    rated = act.rated
-    if rated is None:
-        rated, paid = await _priced_later(book, place[0], usage_id)
+    if isinstance(act, UsageRecorded) and act.rated is None:
+        act, paid = await _priced_later(book, place[0], usage_id, act)
         if paid is not None:
             recorded, position = paid
-            assert isinstance(recorded.fact, Debited)
-            act = recorded.fact
+    rated = act.rated
     charged, after = await _wallet_move(book, recorded)
     voided = await book.find_cause(place[0], f"void:{usage_id}")
     void = voided[0].fact if voided else None
@@ -158,13 +163,17 @@ def formula(tokens: Tokens, rated: Rated) -> Formula:
 
 
 async def _priced_later(
-    book: Book, stream: UUID, usage_id: str
-) -> tuple[Rated | None, tuple[Recorded, int] | None]:
-    """The price that an act got after it was recorded, and the debit that followed, if any."""
+    book: Book, stream: UUID, usage_id: str, act: UsageRecorded
+) -> tuple[Debited | UsageRecorded, tuple[Recorded, int] | None]:
+    """An act with the price that it got after it was recorded, and the debit that followed, if
+    any."""
     found = await book.find_cause(stream, f"rating:{usage_id}")
     if found is None or not isinstance(found[0].fact, UsageRated):
-        return None, None
-    return found[0].fact.rated, await book.find_cause(stream, f"rated_debit:{usage_id}")
+        return act, None
+    paid = await book.find_cause(stream, f"rated_debit:{usage_id}")
+    debit = paid[0].fact if paid is not None else None
+    assert debit is None or isinstance(debit, Debited)
+    return priced_later(act, found[0].fact, debit), paid
 
 
 async def _wallet_move(book: Book, recorded: Recorded) -> tuple[int, int]:

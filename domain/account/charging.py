@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import msgspec
+from uuid import UUID
 
 from domain.account.charge import NOT_METERED, Charge, charge_of
 from domain.account.credit_account import CreditAccount
@@ -12,14 +11,14 @@ from domain.account.credit_facts import Credited
 from domain.account.hold_facts import HoldPlaced
 from domain.account.spending import CycleIsOver, Spending, rolled
 from domain.account.usage import Usage
-from domain.account.usage_facts import Debited, UsageRecorded
+from domain.account.usage_facts import Debited, UsageRated, UsageRecorded, priced_later
 from domain.catalogue.catalogue import PlanCatalogue
 from domain.catalogue.price_book import PriceBook
 from domain.commands import Command, Done
 from domain.errors import AlreadyVoided, HoldClosed, NotFound, UsageConflict
 from domain.facts import Context, Recorded
 from domain.identity import parse_usage_id
-from domain.places import PRICES, RATING, account_stream
+from domain.places import RATING, account_stream
 
 ACTS = (Debited, UsageRecorded)
 
@@ -121,12 +120,9 @@ class Charging(Spending):
         original = found[0].fact if found else None
         if not isinstance(original, Debited | UsageRecorded) or original.usage is None:
             raise NotFound("usage", id)
+        usage_at = original.usage.occurred_at or original.recorded_at
         if isinstance(original, UsageRecorded) and original.rated is None:
-            paid = await self.book.find_cause(account.id, f"rated_debit:{id}")
-            if paid is not None:
-                debit = paid[0].fact
-                assert isinstance(debit, Debited)
-                original = msgspec.structs.replace(debit, usage=original.usage)
+            original = await self._priced(account.id, id, original)
         credited: dict[str, Credited] = {}
         for grant_id in {g for draw in original.draws for g in draw.grants}:
             opened = await self.book.find(account.id, int(grant_id[1:]))
@@ -134,13 +130,27 @@ class Charging(Spending):
                 credited[grant_id] = opened[0].fact
 
         def decide(account: CreditAccount) -> int:
-            account.void(id, original, credited, reason, ticket_ref, reinstate_expired, context)
+            account.void(
+                id, original, usage_at, credited, reason, ticket_ref, reinstate_expired, context
+            )
             return account.balance
 
         done = await self.book.submit(Command((account,), decide, f"void:{id}"))
         if done.replayed:
             raise AlreadyVoided(f"{id} was voided before")
         return done
+
+    async def _priced(
+        self, stream: UUID, id: str, original: UsageRecorded
+    ) -> Debited | UsageRecorded:
+        """An unrated act as it is now: perhaps it was priced since."""
+        rating = await self.book.find_cause(stream, f"rating:{id}")
+        if rating is None or not isinstance(rating[0].fact, UsageRated):
+            return original
+        paid = await self.book.find_cause(stream, f"rated_debit:{id}")
+        debit = paid[0].fact if paid is not None else None
+        assert debit is None or isinstance(debit, Debited)
+        return priced_later(original, rating[0].fact, debit)
 
     async def rate_unrated(self, workspace_id: str, id: str, context: Context) -> bool:
         """Price an act that was recorded before its model had a price; False if it still has
@@ -153,14 +163,15 @@ class Charging(Spending):
             return False
         at = original.usage.occurred_at or original.recorded_at
 
-        def decide(account: CreditAccount, prices: PriceBook) -> bool:
+        def decide(account: CreditAccount, plans: PlanCatalogue, prices: PriceBook) -> bool:
             in_force = prices.at(at)
             first = in_force.version if in_force else 1
             return any(
-                account.rate(id, original, book, context) for book in prices.versions[first - 1 :]
+                account.rate(id, original, plans.current, book, context)
+                for book in prices.versions[first - 1 :]
             )
 
-        done = await self.book.submit(Command((account,), decide, f"rating:{id}", (PRICES,)))
+        done = await self.book.submit(Command((account,), decide, f"rating:{id}", RATING))
         return bool(done.answer) and not done.replayed
 
     async def expire_credits(self, workspace_id: str, context: Context) -> Done:

@@ -14,7 +14,7 @@ from domain.account.ask import Ask
 from domain.account.bill import Bill, bill_of
 from domain.account.budget import BUDGET_FACTS, reached_by
 from domain.account.credit_facts import CREDIT_FACTS, Credited
-from domain.account.funding import Funding, check_fallback, fund
+from domain.account.funding import Funding, beyond_balance, check_fallback, fund
 from domain.account.hold_facts import HOLD_FACTS, ONLY, Hold, HoldPlaced
 from domain.account.holds import HoldingAccount, is_metered
 from domain.account.topup_facts import TOPUP_FACTS
@@ -165,7 +165,12 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         return hold
 
     def rate(
-        self, usage_id: str, original: UsageRecorded, book: PriceBookVersion, context: Context
+        self,
+        usage_id: str,
+        original: UsageRecorded,
+        catalogue: Catalogue,
+        book: PriceBookVersion,
+        context: Context,
     ) -> bool:
         """Price an act that was recorded unrated, and debit it; False if ``book`` cannot, or if
         it was rated or voided before."""
@@ -180,6 +185,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if original.draws:  # of units, an allowance paid the rest when it was recorded
             exact, part = exact_cost(usage.tokens, rated.price)
             owed = round_half_even(exact * original.unpaid_units, part * original.units)
+        self.expire_credits(context)
+        owed, lost = beyond_balance(self.wallet, catalogue, owed)
         self.record(
             UsageRated(
                 **self.stamp(context, f"rating:{usage_id}"),
@@ -188,6 +195,9 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 usage_at=usage.occurred_at or original.recorded_at,
                 price=rated.stored,
                 total=rated.total,
+                owed=owed,
+                draws=lost,
+                cycle_id=original.cycle_id,
             )
         )
         if owed:
@@ -201,20 +211,24 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                     rates_usage_id=usage_id,
                 )
             )
-            self.consider_topup(context)
+            if self.budgets:
+                self.warn_of_budgets(context)
+        self.consider_topup(context)
         return True
 
     def void(
         self,
         usage_id: str,
         original: Debited | UsageRecorded,
+        usage_at: datetime,
         credited: Mapping[str, Credited],
         reason: str | None,
         ticket_ref: str | None,
         reinstate_expired: bool,
         context: Context,
     ) -> None:
-        """Give back exactly what an act drew. ``credited`` holds the credits of its grants.
+        """Give back exactly what an act drew. ``usage_at`` is when it happened; ``credited`` holds
+        the credits of its grants.
 
         :raises AlreadyVoided: by the unique cause `void:{usage_id}`, at the commit.
         :raises ConcurrencyConflict: it was priced a moment ago; what it drew must be read again.
@@ -236,7 +250,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 **self.stamp(context, f"void:{usage_id}"),
                 usage_id=usage_id,
                 usage=original.usage,
-                usage_at=original.usage.occurred_at or original.recorded_at,
+                usage_at=usage_at,
                 draws=original.draws,
                 amount=amount,
                 balance_after=self.balance + amount,

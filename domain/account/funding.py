@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from domain.account.ask import Ask
 from domain.account.usage_facts import Draw
+from domain.account.wallet import Wallet
+from domain.catalogue.catalogue import Catalogue
 from domain.errors import OAuthRejected
 from domain.money import round_half_even
 
@@ -197,8 +199,16 @@ def _wallet(ask: Ask, units: int, exact: tuple[int, int]) -> bool:
 def _wallet_pays(ask: Ask, amount: int, draws: tuple[Draw, ...]) -> Funding:
     """The wallet pays all of it: what it lacks becomes debt, or is written off."""
     wallet = ask.account.wallet
-    if ask.catalogue.overdraft == "write_off" and amount > wallet.balance:
-        written_off = amount - max(wallet.balance, 0)
-        amount -= written_off
-        draws = (*draws, Draw(source="absorbed", amount=written_off, reason="write_off"))
-    return Funding(amount, wallet.plan_draw(amount) if amount else {}, draws)
+    amount, lost = beyond_balance(wallet, ask.catalogue, amount)
+    return Funding(amount, wallet.plan_draw(amount) if amount else {}, (*draws, *lost))
+
+
+def beyond_balance(
+    wallet: Wallet, catalogue: Catalogue, amount: int
+) -> tuple[int, tuple[Draw, ...]]:
+    """(µ that the wallet pays, what is written off): where the catalogue knows no debt, nobody
+    pays what the wallet lacks."""
+    if catalogue.overdraft == "record" or amount <= wallet.balance:
+        return amount, ()
+    pays = max(wallet.balance, 0)
+    return pays, (Draw(source="absorbed", amount=amount - pays, reason="write_off"),)

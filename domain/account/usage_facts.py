@@ -154,13 +154,19 @@ class UsageRecorded(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A price for an act that was recorded unrated; its `Debited` follows in the same save."""
+    """A price for an act that was recorded unrated; its `Debited` follows in the same save.
+
+    ``owed`` is the wallet's part of ``total`` (None, before it was told: all of it), and ``draws``
+    what of it is nobody's to pay."""
 
     usage_id: str
     usage: Usage
     usage_at: datetime
     price: StoredPrice
     total: int
+    owed: int | None = None
+    draws: tuple[Draw, ...] = ()
+    cycle_id: str | None = None
 
     @property
     def rated(self) -> Rated:
@@ -170,8 +176,13 @@ class UsageRated(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return rated
 
     def apply(self, account: CreditAccount) -> None:
-        """Money follows in a `Debited`; nothing is spent by knowing a price."""
+        """Money follows in a `Debited`; for budgets it is spent now."""
         account.unrated = tuple(v for v in account.unrated if v != version_of(self.usage_id))
+        if account.budgets and self.owed:
+            wallet = Draw(source="wallet", amount=self.owed)
+            account.budgets = spend(
+                account.budgets, self.usage, (wallet,), self.recorded_at, account
+            )
 
 
 class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -213,6 +224,24 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
         if account.budgets and self.act_recorded_at is not None:
             at = self.act_recorded_at
             account.budgets = unspend(account.budgets, self.usage, self.draws, at, account)
+
+
+def priced_later(
+    act: UsageRecorded, rating: UsageRated, debit: Debited | None
+) -> Debited | UsageRecorded:
+    """An act that was recorded unrated, with the price it got later and all that paid for it."""
+    draws = (*act.draws, *rating.draws)
+    if debit is None:
+        return msgspec.structs.replace(act, price=rating.price, total=rating.total, draws=draws)
+    return msgspec.structs.replace(
+        debit,
+        usage=act.usage,
+        other_draws=draws,
+        total=rating.total,
+        units=act.units,
+        late=act.late,
+        cycle_id=act.cycle_id,
+    )
 
 
 USAGE_FACTS: tuple[type[Fact], ...] = (Debited, UsageRecorded, UsageRated, UsageVoided)

@@ -177,15 +177,15 @@ def test_a_model_without_a_price_is_refused_or_recorded_and_priced_once_later() 
     assert isinstance(act, UsageRecorded)
     assert act.rated is None
     id = usage_id(account.id, account.version)
-    assert account.rate(id, act, book.versions[0], at()) is False
+    assert account.rate(id, act, faces(), book.versions[0], at()) is False
 
     known = UsageRecorded(recorded_at=NOW, usage=chat(model="gpt-5.4", input=1_000, mode="record"))
-    assert account.rate(id, known, book.versions[0], at())
+    assert account.rate(id, known, faces(), book.versions[0], at())
     rating, debit = pending(account)
     assert rating.unique_cause() == f"rating:{id}"
     assert isinstance(debit, Debited)
     assert (debit.amount, debit.rates_usage_id, account.balance) == (3_000, id, 997_000)
-    assert account.rate(id, known, book.versions[0], at()) is False
+    assert account.rate(id, known, faces(), book.versions[0], at()) is False
 
 
 @pytest.mark.scenario("S23")
