@@ -46,13 +46,14 @@ class Call:
 
 
 async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
-    """Let a caller in who has the scope, for what the route is about.
+    """Let a caller in who has the scope, for what the route is about; nothing is said twice.
 
     ``workspace``: the key's own, or for a service key the one of X-Workspace-Id. ``path``: the
     one in the path. ``deployment``: no workspace, so the key must be bound to none.
     ``anything``: as ``workspace``, but a service key may leave the header out ("").
 
     :raises Unauthenticated, Forbidden: no such key, or not with this scope.
+    :raises InvalidInput: a query parameter or the workspace is given twice, or NUL is in them.
     :raises NotFound: the key is bound to another workspace.
     :raises ProjectionLagging: the position that a read must contain is not committed.
     """
@@ -61,8 +62,19 @@ async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
     caller.require(scope)
     if b"%00" in request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
         raise InvalidInput(("query",), "must not contain a NUL character")
+    if request.scope["query_string"]:
+        _check_once(request)
     workspace_id = _workspace_of(request, caller, of)
     return Call(house, request, caller, workspace_id, await least_position(request, house.pool))
+
+
+def _check_once(request: Request) -> None:
+    """Of two values for one name, nobody would know which was meant."""
+    seen = set[str]()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            raise InvalidInput(("query", name), "must be given once")
+        seen.add(name)
 
 
 def _workspace_of(request: Request, caller: Caller, of: Of) -> str:
@@ -72,7 +84,10 @@ def _workspace_of(request: Request, caller: Caller, of: Of) -> str:
         if bound is not None:
             raise Forbidden("This key is bound to one workspace; this needs one that is not.")
         return ""
-    sent = request.headers.get("x-workspace-id")
+    named = request.headers.getlist("x-workspace-id")
+    if len(named) > 1:
+        raise InvalidInput(("header", "X-Workspace-Id"), "must be given once")
+    sent = named[0] if named else None
     asked = request.path_params["workspace_id"] if of == "path" else sent
     if bound is not None:
         if asked is not None and asked != bound:

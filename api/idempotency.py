@@ -174,13 +174,16 @@ async def once(
 def sent_key(call: Call, *, required: bool) -> str | None:
     """The request's Idempotency-Key.
 
-    :raises InvalidInput: it is not 1 to 255 visible ASCII characters.
+    :raises InvalidInput: it is not 1 to 255 visible ASCII characters, or given twice.
     """
-    key = call.request.headers.get("idempotency-key")
-    if key is None:
+    keys = call.request.headers.getlist("idempotency-key")
+    if not keys:
         if required:
             raise IdempotencyKeyMissing()
         return None
+    if len(keys) > 1:
+        raise InvalidInput(("header", "Idempotency-Key"), "must be given once")
+    key = keys[0]
     if KEY.fullmatch(key) is None:
         raise InvalidInput(("header", "Idempotency-Key"), "must be 1 to 255 ASCII characters")
     return key

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
 from typing import Annotated
 from uuid import uuid4, uuid5
-from zoneinfo import available_timezones
 
 import msgspec
 from fastapi import APIRouter
@@ -17,7 +15,7 @@ from starlette.responses import Response
 from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once, sent_key
 from api.openapi import documented, query
-from api.reading import cursor_of, limit_of, position_of_cursor
+from api.reading import cursor_of, limit_of, position_of_cursor, zone_names
 from api.reads import newest_position, reading
 from domain.commands import Stream
 from domain.errors import InvalidInput, NotFound
@@ -75,11 +73,6 @@ class WorkspaceList(msgspec.Struct, frozen=True):
 _new = msgspec.json.Decoder(NewWorkspace)
 
 
-@cache
-def _timezones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
 @router.post(
     "",
     **documented(
@@ -97,7 +90,7 @@ async def create(request: Request) -> Response:
     call = await enter(request, "admin", "deployment")
     body = await read_body(request)
     asked = parse(_new, body)
-    if asked.timezone not in _timezones():
+    if asked.timezone not in zone_names():
         raise InvalidInput(("timezone",), "is no IANA time zone, such as Europe/Berlin")
     if not asked.name.strip():
         raise InvalidInput(("name",), "must not be blank")
