@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.auth import Caller
+from api.choices import choices_at
 from api.freshness import least_position
 from api.house import House
 from api.refusals import PayloadTooLarge, UnsupportedMediaType
@@ -153,7 +154,7 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) 
             check_texts(decoder.type, lambda: _untyped.decode(body))
         return value
     except msgspec.ValidationError as wrong:
-        raise invalid(wrong) from None
+        raise invalid(wrong, decoder.type) from None
     except msgspec.DecodeError as wrong:
         raise InvalidInput((), f"is not JSON: {wrong}") from None
     except UnicodeDecodeError:
@@ -166,8 +167,9 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) 
         raise InvalidInput((), str(wrong)) from None
 
 
-def invalid(wrong: msgspec.ValidationError) -> InvalidInput:
-    """A decoder's complaint as a refusal that names the field."""
+def invalid(wrong: msgspec.ValidationError, kind: Any) -> InvalidInput:
+    """A decoder's complaint about a ``kind`` as a refusal that names the field and, where only
+    certain texts will do, those."""
     message, _, path = str(wrong).partition(" - at `$")
     loc: list[str | int] = [
         int(part) if part.isdigit() else part
@@ -177,6 +179,8 @@ def invalid(wrong: msgspec.ValidationError) -> InvalidInput:
     named = re.search(r"(?:unknown|required) field `(.+)`", message)
     if named is not None:
         loc.append(named[1])
+    if message.startswith("Invalid enum value") and (choices := choices_at(kind, tuple(loc))):
+        message = f"must be one of {', '.join(choices)}"
     return InvalidInput(tuple(loc), message)
 
 

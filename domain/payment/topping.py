@@ -7,6 +7,7 @@ from domain.account.topup_facts import AutoTopUpTriggered
 from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput, NotFound
 from domain.facts import Context
+from domain.money import usd
 from domain.payment.cards import Cards
 from domain.payment.errors import PaymentMethodRequired
 from domain.payment.facts import attempt_stream
@@ -110,10 +111,11 @@ def _check(
     if threshold < 0:
         raise InvalidInput(("threshold_usd",), "must not be negative")
     if amount is not None and not least <= amount <= most:
-        raise InvalidInput(("amount_usd",), f"must be {least} to {most} µ")
+        raise InvalidInput(("amount_usd",), f"must be {usd(least)} to {usd(most)}")
     if target is not None and not least <= target - threshold <= most:
         raise InvalidInput(
-            ("target_usd",), f"must be {least} to {most} µ above the threshold: that is charged"
+            ("target_usd",),
+            f"must be {usd(least)} to {usd(most)} above the threshold: that is charged",
         )
     if monthly_cap is not None and monthly_cap < (amount or (target or 0) - threshold):
         raise InvalidInput(("monthly_cap_usd",), "must leave room for one charge")

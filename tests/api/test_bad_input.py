@@ -285,3 +285,27 @@ def test_the_clock_of_a_test_goes_forward_only_once_there_is_a_workspace(app: Se
     assert to("2026-05-01T00:00:00") == 422
     assert to("2026-05-01T02:00:00+02:00") == 200
     assert to("2026-05-02T00:00:00Z") == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "loc", "choices"),
+    [
+        ("POST", "/v1/usage", ACT | {"mode": "lax"}, ["mode"], "record, strict"),
+        (
+            *("POST", "/v1/usage/authorize", {"meter": "chat", "billing_source": "cash"}),
+            *(["billing_source"], "compile, credits, oauth"),
+        ),
+        (
+            *("DELETE", "/v1/usage/holds/h", {"reason": "bored"}),
+            *(["reason"], "client_cancelled, upstream_failed, voided"),
+        ),
+    ],
+)
+def test_who_chose_what_there_is_not_is_told_what_there_is(
+    app: Served, method: str, path: str, body: Any, loc: list[str], choices: str
+) -> None:
+    response = app.call(method, path, body, workspace=app.workspace())
+
+    expect(response, 422, "validation_error")
+    [error] = response.json()["errors"]
+    assert (error["loc"], error["msg"]) == (["body", *loc], f"must be one of {choices}")
