@@ -15,7 +15,14 @@ import psycopg
 from psycopg import sql
 
 from adapters.postgres import lifeline
-from adapters.postgres.cluster import claim, free_port, initialise, secret, stop_orphan
+from adapters.postgres.cluster import (
+    HASTY_LOGIN,
+    claim,
+    free_port,
+    initialise,
+    secret,
+    stop_orphan,
+)
 from adapters.postgres.migrations import RUNTIME_ROLE
 from adapters.postgres.places import (
     Account,
@@ -44,8 +51,14 @@ SETTINGS = {
     "log_timezone": "UTC",
     "lc_messages": "C",  # We read the log for reasons, in English.
 }
-# Loses data when the machine stops, so it is for tests only; in exchange a database costs 20 ms.
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Loses data when the machine stops, so it is for tests only; in exchange a database costs 20 ms,
+# and a login, which both sides otherwise hash thousands of times, a fraction of that.
+NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "scram_iterations": str(HASTY_LOGIN),
+}
 LOG_BYTES_MAX = 10_000_000
 PATIENCE_S = 15.0
 RECOVERY_S = 300.0
