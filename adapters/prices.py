@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import msgspec
-from genai_prices import data
-from genai_prices.types import ModelInfo, TieredPrices
 
 from domain.catalogue.price_book import PriceEntry
 from domain.money import parse_usd
+
+if TYPE_CHECKING:  # What it carries takes longer to load than most of us, and few ask for it.
+    from genai_prices.types import ModelInfo, TieredPrices
 
 
 def list_prices(at: datetime) -> tuple[PriceEntry, ...]:
@@ -23,6 +25,8 @@ def list_prices(at: datetime) -> tuple[PriceEntry, ...]:
     (embeddings); models that are not priced by input tokens (by request, image or second), and
     prices finer than a micro per million tokens, are left out.
     """
+    from genai_prices import data
+
     entries: dict[tuple[str, str], PriceEntry] = {}
     for provider in data.providers:
         for model in provider.models:
@@ -62,4 +66,6 @@ def _entry(provider: str, model: ModelInfo, at: datetime) -> PriceEntry | None:
 
 
 def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
+    from genai_prices.types import TieredPrices
+
     return price.base if isinstance(price, TieredPrices) else price

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from api.call import Call
 from domain.account.credit_facts import CreditAccountOpened
 from domain.codec import decode_fact
 from domain.contract.subscription import SubscriptionStarted, subscription_stream
@@ -24,6 +23,9 @@ from domain.payment.facts import (
     attempt_stream,
 )
 from domain.workspace.workspace import WorkspaceCreated, workspace_stream
+
+if TYPE_CHECKING:  # The command line asks for streams, too, and loads no web for it.
+    from api.call import Call
 
 FIRST = """
     SELECT originator_id, topic, state FROM events

@@ -1,7 +1,7 @@
 """`daybook verify`: whether the log is what was chained and signed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -9,12 +9,14 @@ from rich.table import Table
 
 from api.auditing.streams import stream_of
 from api.auditing.trust import trust_of, verified
-from api.auditing.verification import Verification, seen
 from api.commands.audit import progress_bar
 from api.commands.options import Data, DatabaseUrl, Json, fail, show
 from api.commands.plain import plain_errors
 from api.running.deployment import database_for, sealing_of
 from domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from api.auditing.verification import Verification
 
 
 @plain_errors()
@@ -34,6 +36,9 @@ def verify(
 ) -> None:
     """Make every hash anew from the events, and compare with the chain and with the signed
     checkpoints, those outside the database included. Exit code 1 if anything differs."""
+    # Here, because it brings FastAPI along, for which no other command should wait.
+    from api.auditing.verification import seen
+
     try:
         asked = None if stream is None else stream_of(stream)
     except InvalidInput as error:
@@ -52,7 +57,7 @@ def verify(
         fail(_broken(told))
 
 
-def _print(told: Verification) -> None:
+def _print(told: "Verification") -> None:
     sealed = told.checkpoints
     print(f"{told.events:,} events verified, up to position {told.position}")
     print(f"chain    {told.chain_hash}")
@@ -75,7 +80,7 @@ def _print(told: Verification) -> None:
         print("Intact.")
 
 
-def _broken(told: Verification) -> str:
+def _broken(told: "Verification") -> str:
     sealed = told.checkpoints
     where = f"from position {told.first_position} on"
     if told.first_position is None:

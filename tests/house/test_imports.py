@@ -95,6 +95,17 @@ def test_the_linter_agrees() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_command_line_loads_no_web() -> None:
+    """Whoever asks `daybook` for a balance should not wait for what a server needs."""
+    loads = "import sys, api.cli; print(*{'fastapi', 'stripe', 'genai_prices'} & set(sys.modules))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == []
+
+
 SQL_SCHEMA = ("CREATE SCHEMA", "SET search_path", "search_path=")
 
 
