@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def load(name_or_path: str) -> tuple[Catalogue, str]:
     return parse(text, str(path))
 
 
+@lru_cache(maxsize=8)  # reading YAML takes as long as all else that an application does at start
 def parse(text: str, source: str) -> tuple[Catalogue, str]:
     """As `load`, from the text of a document; ``source`` names it in messages."""
     try:
