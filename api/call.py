@@ -25,6 +25,7 @@ Of = Literal["workspace", "path", "deployment", "anything"]
 
 BODY_MAX: Final = 2_000_000  # bytes
 JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+GZIP = b"\x1f\x8b"
 _untyped = msgspec.json.Decoder(float_hook=Decimal)
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -156,6 +157,8 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) 
     except msgspec.ValidationError as wrong:
         raise invalid(wrong, decoder.type) from None
     except msgspec.DecodeError as wrong:
+        if body.startswith(GZIP):
+            raise InvalidInput((), "is compressed: send the JSON as it is") from None
         raise InvalidInput((), f"is not JSON: {wrong}") from None
     except UnicodeDecodeError:
         raise InvalidInput((), "is not UTF-8") from None

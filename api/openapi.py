@@ -135,7 +135,7 @@ def path_parameter(name: str, example: str) -> Parameter:
         "in": "path",
         "required": True,
         "example": example,
-        "schema": {"type": "string", "minLength": 1},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_every_bad_usage_is_refused_with_its_problem_and_writes_nothing(app: Ser
     assert app.position() == before
     assert send(app, workspace, VALID).status_code == 201
     assert app.position() == before + 1
+
+
+def test_who_sends_a_compressed_body_is_told_so(app: Served) -> None:
+    response = send(app, app.workspace(), gzip.compress(VALID), **{"Content-Encoding": "gzip"})
+
+    expect(response, 422, INVALID)
+    assert "compressed" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

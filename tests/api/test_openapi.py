@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,6 +16,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 
 from adapters.postgres.database import Database
+from domain.codec import decode_fact, encode_fact, prepare
 from tests.api.conftest import Served
 from tests.api.sandboxed import sandboxed
 
@@ -68,6 +70,16 @@ def test_generated_requests_never_end_in_a_server_error(app: Served) -> None:
 
     assert {200, 201, 422} <= statuses.keys(), statuses
     assert all(status < 500 for status in statuses), statuses
+    _read_again(app)
+
+
+def _read_again(app: Served) -> None:
+    """Whatever was stored can be read: one fact that cannot would stop every read model."""
+    prepare()
+    with psycopg.connect(app.database.conninfo()) as connection:
+        stored = connection.execute("SELECT topic, state FROM events").fetchall()
+    for topic, state in stored:
+        assert encode_fact(decode_fact(topic, state)) == bytes(state), state
 
 
 def _every(
