@@ -98,7 +98,10 @@ class AnyHistory(RuleBasedStateMachine):
         act = data.draw(st.sampled_from(self.acts()))
         id = usage_id(act.originator_id, act.originator_version)
         credits = {f.fact.grant_id: f.fact for f in self.book if isinstance(f.fact, Credited)}
-        self.attempt("void", id, act.fact, credits, None, None, reinstate)
+        fact = act.fact
+        assert isinstance(fact, Debited | UsageRecorded) and fact.usage is not None
+        when = fact.usage.occurred_at or fact.recorded_at
+        self.attempt("void", id, act.fact, when, credits, None, None, reinstate)
 
     @precondition(lambda self: self.payments())
     @rule(data=st.data(), amount=amounts, kind=st.sampled_from(["refund", "chargeback"]))
