@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 import typst
 
+from domain.money import digits_of
+
 TEMPLATE = Path(__file__).with_name("invoice.typ")
 STANDARD: Final = "a-2b"
 """PDF/A: everything that it takes to show it is inside, for as long as it has to be kept."""
@@ -92,9 +94,11 @@ def _compiler() -> typst.Compiler:
 
 def amount(minor: int, currency: str) -> str:
     """Minor units as people write them: -123456, usd -> −1,234.56 USD."""
-    whole, rest = divmod(abs(minor), 100)
+    digits = digits_of(currency)
+    whole, rest = divmod(abs(minor), 10**digits)
     sign = "−" if minor < 0 else ""
-    return f"{sign}{whole:,}.{rest:02} {currency.upper()}"
+    fraction = f".{rest:02}" if digits else ""
+    return f"{sign}{whole:,}{fraction} {currency.upper()}"
 
 
 def unit_price(micros: int | None, currency: str) -> str:

@@ -15,8 +15,30 @@ MICROS = 1_000_000
 MINOR = 10_000
 """Micro-units in one minor unit (a cent) of a two-digit currency."""
 
+WITHOUT_CENTS = frozenset(
+    (
+        *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd"),
+        *("vuv", "xaf", "xof", "xpf"),
+    )
+)
+"""Currencies that the card network counts whole."""
+
+WITH_MILLS = frozenset(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"))
+"""Currencies that it counts in thousandths."""
+
 BALANCE_LIMIT = 9_007_199_254_740_991
 """The largest balance in µ: what a JSON reader that knows only doubles still reads exactly."""
+
+
+def digits_of(currency: str) -> int:
+    """Fraction digits of a currency's minor unit: 2 for cents, 0 where there are none."""
+    return 0 if currency.lower() in WITHOUT_CENTS else 2
+
+
+def minor_of(currency: str) -> int:
+    """µ in one minor unit of a currency (ISO code): 10 000 for usd, a million for
+    jpy, whose minor unit is the yen."""
+    return MICROS if currency.lower() in WITHOUT_CENTS else MINOR
 
 
 def round_half_even(numerator: int, denominator: int) -> int:

@@ -24,7 +24,7 @@ from domain.invoice.facts import (
     InvoiceRefunded,
     InvoiceVoided,
 )
-from domain.money import MINOR, round_half_even
+from domain.money import minor_of, round_half_even
 from domain.payment.facts import (
     PaymentQuarantined,
     PaymentRefunded,
@@ -223,12 +223,16 @@ def _receipted(row: Document, fact: Fact, position: int) -> Document:
         case PaymentSucceeded() if row.id:
             return _paid(row, fact.amount_received, fact.at, position)
         case PaymentRefunded():
-            return row._replace(refunded=round_half_even(fact.cumulative, MINOR))
+            return row._replace(refunded=_minor(row, fact.cumulative))
     return row
 
 
+def _minor(row: Document, micros: int) -> int:
+    return round_half_even(micros, minor_of(row.currency))
+
+
 def _paid(row: Document, micros: int, at: datetime, position: int) -> Document:
-    total = row.total + round_half_even(micros, MINOR)
+    total = row.total + _minor(row, micros)
     return row._replace(
         kind="receipt",
         status="paid",
@@ -270,6 +274,6 @@ def _lines(row: Document, fact: Fact, position: int) -> list[Line]:
 
 
 def _topped_up(row: Document, line_id: str, micros: int, position: int) -> Line:
-    amount = round_half_even(micros, MINOR)
+    amount = _minor(row, micros)
     bought = (row.stream, line_id, "topup", "Prepaid credits", 1, micros, amount)
     return Line(*bought, None, None, None, None, None, None, position)

@@ -24,7 +24,7 @@ from domain.catalogue.price_book import Rated
 from domain.facts import Fact
 from domain.identity import usage_id
 from domain.invoice.facts import InvoicePaid, InvoiceRefunded
-from domain.money import MINOR, round_half_even
+from domain.money import minor_of, round_half_even
 from projections.account_names import component, unit_of
 
 CLEARING = "Assets:Stripe:Clearing"
@@ -206,7 +206,8 @@ def _closed(fact: AllowanceClosed, *_: object) -> Iterator[Posting]:
 
 def _settled(fact: OverageSettled, holder: Holder, *_: object) -> Iterator[Posting]:
     name = component(holder.workspace_id)
-    billed = round_half_even(fact.amount, MINOR) * MINOR
+    unit = minor_of(holder.currency)
+    billed = round_half_even(fact.amount, unit) * unit
     yield Posting(f"Assets:Receivable:{name}", billed, holder.currency)
     yield Posting("Expenses:Rounding", fact.amount - billed, holder.currency)
     yield Posting(f"Assets:UnbilledOverage:{name}", -fact.amount, holder.currency)
@@ -225,14 +226,14 @@ def _paid(
         ("Liabilities:Tax", -billed.tax),
         ("Income:Subscription", -rest),
     ):
-        yield Posting(account, amount * MINOR, holder.currency)
+        yield Posting(account, amount * minor_of(holder.currency), holder.currency)
 
 
 def _refunded(
     fact: InvoiceRefunded, holder: Holder, around: Surroundings, place: Place
 ) -> Iterator[Posting]:
     more = fact.cumulative - around.billed(*place).refunded
-    yield from _moved(holder, "Income:Refunds", CLEARING, more * MINOR)
+    yield from _moved(holder, "Income:Refunds", CLEARING, more * minor_of(holder.currency))
 
 
 FOLDS: dict[type[Fact], Fold] = {

@@ -12,7 +12,7 @@ from domain.contract.facts import EndReason, QuoteLine
 from domain.contract.processor import Preview, RemoteSubscription, Session
 from domain.invoice.facts import LineKind
 from domain.invoice.invoice import DocumentLine, InvoiceDocument, InvoiceStatus
-from domain.money import MINOR
+from domain.money import minor_of
 
 Json = Mapping[str, Any]
 
@@ -156,7 +156,7 @@ def _line(found: Json) -> DocumentLine:
     metadata = found.get("metadata") or {}
     pricing = found.get("pricing") or {}
     cents = pricing.get("unit_amount_decimal")
-    unit = None if cents is None else int(Decimal(str(cents)) * MINOR)
+    unit = None if cents is None else int(Decimal(str(cents)) * minor_of(found["currency"]))
     quantity = found.get("quantity")
     kind: LineKind = "other"
     if metadata.get("kind") == "overage":

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-WITHOUT_CENTS = (
-    *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd"),
-    *("vuv", "xaf", "xof", "xpf"),
-)
-MICROS = 1_000_000
-CENTS = 100
-
-
-def _micros_of_one(currency: str) -> int:
-    return MICROS if currency in WITHOUT_CENTS else MICROS // CENTS
+from domain.money import minor_of
 
 
 def to_minor(micros: int, currency: str) -> int:
@@ -19,7 +10,7 @@ def to_minor(micros: int, currency: str) -> int:
 
     :raises ValueError: it is no whole number of them.
     """
-    minor, rest = divmod(micros, _micros_of_one(currency))
+    minor, rest = divmod(micros, minor_of(currency))
     if rest:
         raise ValueError(f"{micros} µ are no whole minor units of {currency}")
     return minor
@@ -27,4 +18,4 @@ def to_minor(micros: int, currency: str) -> int:
 
 def to_micros(minor: int, currency: str) -> int:
     """Minor units as µ."""
-    return minor * _micros_of_one(currency)
+    return minor * minor_of(currency)

@@ -10,7 +10,7 @@ import msgspec
 
 from domain.catalogue.catalogue import Offer
 from domain.facts import EPOCH
-from domain.money import MINOR, usd
+from domain.money import minor_of, usd
 from projections.plan_comparison import PlanRow, row_of
 
 
@@ -63,7 +63,7 @@ def plan_view(row: PlanRow, currency: str, *, current: bool = False) -> PlanView
         version=row.version,
         status=row.status,
         price_minor=row.price_minor,
-        price_usd=usd(row.price_minor * MINOR),
+        price_usd=usd(row.price_minor * minor_of(currency)),
         currency=currency,
         interval=row.interval,
         buckets=msgspec.json.decode(row.buckets),

@@ -11,7 +11,7 @@ from api.dashboard.inside import Inside, Told
 from api.dashboard.watch import Tenant
 from api.house import House
 from domain.commands import Stream
-from domain.money import MICROS, MINOR
+from domain.money import MICROS, minor_of
 from domain.workspace.workspace import Workspace, workspace_stream
 
 INVOICES_SHOWN = 12
@@ -45,16 +45,17 @@ async def figures(house: House, inside: Inside, workspace_id: str) -> dict[str, 
     }
 
 
-def quote(told: dict[str, Any]) -> dict[str, Any]:
+def quote(told: dict[str, Any], currency: str) -> dict[str, Any]:
     """A preview of a plan change; amounts in µ."""
+    unit = minor_of(currency)
     lines = [
-        {"words": line["description"], "amount": line["amount_minor"] * MINOR}
+        {"words": line["description"], "amount": line["amount_minor"] * unit}
         for line in told["lines"]
     ]
     made: dict[str, Any] = _times(told)
     return made | {
-        "due": told["amount_due_now_minor"] * MINOR,
-        "next": told["next_invoice_total_minor"] * MINOR,
+        "due": told["amount_due_now_minor"] * unit,
+        "next": told["next_invoice_total_minor"] * unit,
         "lines": lines,
         "bots_to_pause": told["effects"]["bots_to_pause"],
         "allowance": told["effects"]["allowance"],
@@ -88,14 +89,14 @@ def _plans(told: Told) -> list[dict[str, Any]]:
     if not told.ok:
         return []
     listed = told.body["data"]
-    return [plan | {"price": plan["price_minor"] * MINOR} for plan in listed]
+    return [plan | {"price": plan["price_minor"] * minor_of(plan["currency"])} for plan in listed]
 
 
 def _invoices(told: Told) -> list[dict[str, Any]]:
     if not told.ok:
         return []
     return [
-        _times(invoice) | {"total": int(invoice["total_minor"]) * MINOR}
+        _times(invoice) | {"total": int(invoice["total_minor"]) * minor_of(invoice["currency"])}
         for invoice in told.body.get("data", [])
     ]
 

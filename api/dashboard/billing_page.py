@@ -156,14 +156,15 @@ async def _preview(visit: Visit) -> Response:
     if told.body.get("requires_checkout"):
         return await _checkout(visit)
     house = _house(visit.request)
+    currency = (await house.ledger.account(visit.workspace_id)).currency
     return _html(
         visit,
         "billing_preview.html",
         workspace=await billing_figures.tenant(house, visit.workspace_id),
-        currency=(await house.ledger.account(visit.workspace_id)).currency,
+        currency=currency,
         here=visit.here,
         plan=plan,
-        quote=billing_figures.quote(told.body),
+        quote=billing_figures.quote(told.body, currency),
         key=uuid4().hex,
     )
 

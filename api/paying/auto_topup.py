@@ -15,7 +15,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
 from domain.errors import InvalidInput
-from domain.money import parse_usd, usd
+from domain.money import digits_of, parse_usd, usd
 
 router = APIRouter(prefix="/v1/billing/auto-topup", tags=["billing"])
 
@@ -84,7 +84,8 @@ async def order(request: Request) -> Response:
 
 async def _order(call: Call, asked: AutoTopUpTerms) -> Answer:
     ledger = call.house.ledger
-    terms = (await ledger.plans()).current.topup
+    current = (await ledger.plans()).current
+    terms, digits = current.topup, digits_of(current.currency)
     bounds = (parse_usd(terms.min_usd, digits=6), parse_usd(terms.max_usd, digits=6))
     if asked.enabled and asked.threshold_usd is None:
         raise InvalidInput(("threshold_usd",), "says when to charge")
@@ -92,9 +93,9 @@ async def _order(call: Call, asked: AutoTopUpTerms) -> Answer:
         call.workspace_id,
         asked.enabled,
         _micros(asked.threshold_usd, "threshold_usd", 6) or 0,
-        _micros(asked.amount_usd, "amount_usd", 2),
-        _micros(asked.target_usd, "target_usd", 2),
-        _micros(asked.monthly_cap_usd, "monthly_cap_usd", 2),
+        _micros(asked.amount_usd, "amount_usd", digits),
+        _micros(asked.target_usd, "target_usd", digits),
+        _micros(asked.monthly_cap_usd, "monthly_cap_usd", digits),
         bounds,
         await call.context(),
     )

@@ -17,7 +17,7 @@ from api.reads import newest_position
 from domain.account.credit_facts import CreditsReversed
 from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
-from domain.money import usd
+from domain.money import digits_of, usd
 
 router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 
@@ -67,7 +67,8 @@ async def refund(request: Request) -> Response:
     call = await enter(request, "admin", "path")
     body = await read_body(request)
     asked = parse(_refund, body)
-    amount = micros(asked.amount_usd, "amount_usd", digits=2)
+    digits = digits_of((await call.house.ledger.plans()).current.currency)
+    amount = micros(asked.amount_usd, "amount_usd", digits=digits)
     if amount <= 0:
         raise InvalidInput(("amount_usd",), "must be positive")
 

@@ -21,7 +21,7 @@ from domain.account.credit_account import CreditAccount
 from domain.account.usage import Label
 from domain.catalogue.catalogue import Catalogue
 from domain.errors import AmountTooSmall, InvalidInput, PaymentRefNotAllowed, StripeOutcomeUnknown
-from domain.money import parse_usd, usd
+from domain.money import digits_of, parse_usd, usd
 from domain.payment.attempt import PaymentAttempt
 from domain.payment.errors import AuthenticationRequired, CardDeclined
 from domain.payment.facts import payment_stream
@@ -111,7 +111,7 @@ async def _top_up(call: Call, asked: TopUp, key: str) -> Answer:
 
 def _amount(asked: TopUp, catalogue: Catalogue) -> int:
     terms = catalogue.topup
-    amount = micros(asked.amount_usd, "amount_usd", digits=2)
+    amount = micros(asked.amount_usd, "amount_usd", digits=digits_of(catalogue.currency))
     if amount < parse_usd(terms.min_usd, digits=6):
         raise AmountTooSmall(("amount_usd",), f"must be at least {terms.min_usd}")
     if amount > parse_usd(terms.max_usd, digits=6):

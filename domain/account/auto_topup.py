@@ -16,7 +16,7 @@ from domain.account.topup_facts import (
     Suspension,
 )
 from domain.facts import Context
-from domain.money import MINOR
+from domain.money import minor_of
 from domain.payment.facts import attempt_id, payment_stream
 
 FAILURES_MAX = 3
@@ -71,7 +71,7 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
             if why is None:
                 return
             self._resume(why, context)
-        amount = _amount(auto, self.balance)
+        amount = _amount(auto, self.balance, minor_of(self.currency))
         if self.freezes:
             self.suspend_topup("frozen", context)
         elif auto.monthly_cap is not None and auto.spent_in(month) + amount > auto.monthly_cap:
@@ -168,9 +168,9 @@ def _lifted(auto: AutoTopUp, frozen: bool, month: str) -> Literal["unfrozen", "n
     return None
 
 
-def _amount(auto: AutoTopUp, balance: int) -> int:
-    """µ to charge, whole minor units of the card network."""
+def _amount(auto: AutoTopUp, balance: int, unit: int) -> int:
+    """µ to charge, whole minor units (``unit`` µ each) of the card network."""
     if auto.target is None:
         return auto.amount or 0
-    missing = -(-(auto.target - balance) // MINOR) * MINOR
+    missing = -(-(auto.target - balance) // unit) * unit
     return min(missing, auto.most)

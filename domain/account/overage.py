@@ -81,11 +81,13 @@ def own_share(shares: dict[str, Share], share: Share) -> Share:
     return share
 
 
-def lines_of(shares: Iterable[Share]) -> tuple[OverageLine, ...]:
-    """A closed cycle's statement, largest line first within each price."""
+def lines_of(shares: Iterable[Share], unit: int = MINOR) -> tuple[OverageLine, ...]:
+    """A closed cycle's statement, largest line first within each price. ``unit``: µ in one minor
+    unit of the currency."""
     kept = _fewer([share for share in shares if share.units or share.amount])
     kept.sort(key=_order)
-    minor = apportion([share.amount for share in kept], [share.bot_id or "" for share in kept])
+    names = [share.bot_id or "" for share in kept]
+    minor = apportion([share.amount for share in kept], names, unit)
     return tuple(
         OverageLine(
             share.bucket,
@@ -103,13 +105,13 @@ def lines_of(shares: Iterable[Share]) -> tuple[OverageLine, ...]:
     )
 
 
-def apportion(amounts: Sequence[int], names: Sequence[str]) -> list[int]:
+def apportion(amounts: Sequence[int], names: Sequence[str], unit: int = MINOR) -> list[int]:
     """Round a sum of µ to minor units once, half-even, and share it by largest remainder: ties go
     to the larger amount, then to the smaller name. The parts add up to the rounded sum."""
-    parts = [amount // MINOR for amount in amounts]
-    left = round_half_even(sum(amounts), MINOR) - sum(parts)
+    parts = [amount // unit for amount in amounts]
+    left = round_half_even(sum(amounts), unit) - sum(parts)
     ranked = sorted(
-        range(len(amounts)), key=lambda i: (-(amounts[i] % MINOR), -amounts[i], names[i], i)
+        range(len(amounts)), key=lambda i: (-(amounts[i] % unit), -amounts[i], names[i], i)
     )
     for i in ranked[:left]:
         parts[i] += 1

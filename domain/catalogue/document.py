@@ -15,6 +15,7 @@ from msgspec import Meta
 from domain.amounts import check_texts
 from domain.catalogue.plan import Plan, Strict
 from domain.errors import InvalidCatalogue, InvalidInput
+from domain.money import WITH_MILLS
 
 Source = Literal["oauth", "allowance", "wallet", "wallet_if_overflow", "overage"]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
@@ -136,6 +137,8 @@ def read_catalogue(document: Any) -> Catalogue:
 def _check_references(catalogue: Catalogue) -> None:
     if catalogue.default_plan not in catalogue.plans:
         raise InvalidCatalogue(("default_plan",), f"no plan is called {catalogue.default_plan}")
+    if catalogue.currency in WITH_MILLS:
+        raise InvalidCatalogue(("currency",), "amounts in thousandths cannot be billed")
     if catalogue.overage_settlement == "stripe_meter":
         # Known, so that what was published reads; it was never settled otherwise than by items.
         raise InvalidCatalogue(("overage_settlement",), "overage is settled by invoice_items only")

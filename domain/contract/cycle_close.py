@@ -27,6 +27,7 @@ from domain.contract.facts import (
 from domain.contract.policy import drop_overage, grant_allowances, put_limits, put_policy
 from domain.contract.subscription import CycleClosed, CycleOpened, PlanChanged, Subscription
 from domain.facts import Context
+from domain.money import minor_of
 from domain.workspace.bots import Why
 from domain.workspace.workspace import Workspace
 
@@ -158,7 +159,7 @@ def _settle(
             period_start=start,
             period_end=end,
             statement_id=statement,
-            overage=lines_of(cycle.shares.values()),
+            overage=lines_of(cycle.shares.values(), minor_of(account.currency)),
             stripe_subscription_id=billed_to,
         )
     )

@@ -21,7 +21,7 @@ from domain.contract.processor import Contracts, Price, Session
 from domain.contract.subscription import Subscription
 from domain.errors import OverageNotAvailable
 from domain.facts import Context
-from domain.money import MINOR
+from domain.money import minor_of
 from domain.payment.attempt import PaymentAttempt
 from domain.payment.facts import attempt_id, attempt_stream
 from domain.payment.processor import Intent
@@ -70,7 +70,7 @@ class Subscribing(Contracting, Reading):
             buyable(subscription, plans, workspace_id, plan_id, context.now)
             attempt.request(
                 "subscription_checkout",
-                offer.plan.price_minor * MINOR,
+                offer.plan.price_minor * minor_of(account.currency),
                 context,
                 workspace_id=workspace_id,
                 currency=account.currency,
@@ -120,7 +120,7 @@ class Subscribing(Contracting, Reading):
 
         def decide(attempt: PaymentAttempt) -> None:
             if attempt.kind == "subscription_checkout" and attempt.status != "succeeded":
-                attempt.succeed(received * MINOR, context)
+                attempt.succeed(received * minor_of(attempt.currency), context)
 
         await self._on_attempt(payment_attempt_id, decide)
 
@@ -133,7 +133,8 @@ class Subscribing(Contracting, Reading):
         def decide(attempt: PaymentAttempt) -> None:
             if attempt.kind == "subscription_checkout" and attempt.status != "succeeded":
                 paid = Intent(id=intent_id, status="succeeded", currency=attempt.currency)
-                money, workspace_id = received * MINOR, attempt.workspace_id
+                money = received * minor_of(attempt.currency)
+                workspace_id = attempt.workspace_id
                 attempt.quarantine(paid, money, workspace_id, "paid_twice", context)
 
         await self._on_attempt(payment_attempt_id, decide)
