@@ -101,7 +101,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         ask = Ask(*acts, strict, hold, only, waits)
         if strict and self.freezes and hold is None:
             raise ask.frozen()
-        if strict and hold is None and not self.api_fallback:
+        if strict and hold is None and not self.api_fallback and ask.waterfall[:1] == ("oauth",):
             check_fallback(ask)
         # Without a price the fact stands, and what is paid in units is: `rate` debits the rest.
         bill = bill_of(usage, meter, book, occurred)

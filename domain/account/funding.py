@@ -47,7 +47,7 @@ def fund(ask: Ask, units: int, total: int, exact: tuple[int, int], oauth: bool) 
         # What is reported after its cycle was closed has been consumed, and asks for nothing:
         # what its own cycle cannot pay for is absorbed (spec 4, late usage).
         admit(ask, units, exact)
-    if units:
+    if units or "allowance" in ask.waterfall:  # a call of no units asks no source for any
         return _split(ask, units, exact)
     if ask.wallet_allowed:
         return _wallet_pays(ask, total, ())
@@ -133,13 +133,13 @@ def check_fallback(ask: Ask) -> None:
         )
 
 
-def admit(ask: Ask, units: int, exact: tuple[int, int]) -> str:
+def admit(ask: Ask, units: int, exact: tuple[int, int], linked: bool = False) -> str:
     """The entry rule: may a call of this size start now, and on which source first? ``exact`` is
-    its price in µ before rounding.
+    its price in µ before rounding; ``linked``: it has not run, and may run on the user's account.
 
     :raises PaymentRequired: no source admits it, or a hard budget is in the way.
     """
-    source = _source(ask, units, exact)
+    source = _source(ask, units, exact, linked)
     if source is None:
         raise ask.refusal(units, _of_wallet(ask, units, exact))
     if ask.account.budgets:
@@ -151,6 +151,8 @@ def admit(ask: Ask, units: int, exact: tuple[int, int]) -> str:
 
 def _own_cost(ask: Ask, source: str, units: int, exact: tuple[int, int]) -> int | None:
     """µ that a call takes out of the customer's own pocket; None where all of it is included."""
+    if source == "oauth":
+        return None
     if source == "wallet":
         return round_half_even(*exact)
     beyond = units - ask.remaining() if source == "allowance" else units
@@ -172,10 +174,14 @@ def _of_wallet(ask: Ask, units: int, exact: tuple[int, int]) -> int:
     return share(exact, units - included, units)
 
 
-def _source(ask: Ask, units: int, exact: tuple[int, int]) -> str | None:
+def _source(ask: Ask, units: int, exact: tuple[int, int], linked: bool) -> str | None:
     whole = ask.meter.entry_rule == "covers_estimate"
     for source in ask.waterfall:
-        if source == "allowance":
+        if source == "oauth":
+            if linked:
+                return source
+            check_fallback(ask)
+        elif source == "allowance":
             remaining = ask.remaining()
             if remaining > 0 and (not whole or remaining >= units or _wallet(ask, units, exact)):
                 return source

@@ -16,7 +16,7 @@ from domain.account.bucket import DAYS
 from domain.account.budget import BudgetRemoved, BudgetSet, BudgetWarned, On, window_of
 from domain.account.credit_facts import SpendPolicySet
 from domain.account.credits import MoneyAccount
-from domain.account.funding import admit, check_fallback, share
+from domain.account.funding import admit, share
 from domain.account.hold_facts import (
     ONLY,
     BillingSource,
@@ -269,10 +269,9 @@ def _set_aside(ask: Ask, estimate: Tokens, book: PriceBook) -> tuple[Route, int,
         rated = book.rate(labels.llm_model, labels.provider, estimate, ask.now)
         total, exact = rated.total, exact_cost(estimate, rated.price)
     units = ask.meter.units(estimate.input, estimate.output)
-    if ask.oauth() == "active":
+    source = admit(ask, units, exact, ask.oauth() == "active")
+    if source == "oauth":
         return "oauth", 0, 0
-    check_fallback(ask)
-    source = admit(ask, units, exact)
     if source == "overage":
         return "overage", 0, 0
     if source == "wallet":

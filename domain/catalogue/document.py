@@ -155,6 +155,9 @@ def _check_references(catalogue: Catalogue) -> None:
             raise InvalidCatalogue((*loc, "bucket"), "overage is counted in a bucket's units")
         if meter.bucket is not None and meter.bucket not in granted:
             raise InvalidCatalogue((*loc, "bucket"), f"no plan grants {meter.bucket}")
+        sources = meter.waterfall
+        if "overage" in sources and "allowance" in sources[sources.index("overage") :]:
+            raise InvalidCatalogue((*loc, "waterfall"), "what is included comes before overage")
         if meter.rate is None and any(s.startswith("wallet") for s in meter.waterfall):
             raise InvalidCatalogue((*loc, "rate"), "a wallet can only pay for a rated meter")
         if len(set(meter.waterfall)) != len(meter.waterfall):
