@@ -179,3 +179,7 @@ def _check_references(catalogue: Catalogue) -> None:
             raise InvalidCatalogue(("plans", name, "overage_unit_usd"), str(wrong)) from None
         if price is not None and price <= 0:
             raise InvalidCatalogue(("plans", name, "overage_unit_usd"), "must be positive")
+        if price is not None and not plan.buckets:
+            raise InvalidCatalogue(
+                ("plans", name, "buckets"), "overage is beyond a bucket's units, be they 0"
+            )

@@ -73,3 +73,16 @@ def test_overage_before_what_is_included_is_refused() -> None:
 
     with pytest.raises(InvalidCatalogue, match="included comes before"):
         read_catalogue(document)
+
+
+def test_a_price_beyond_units_that_no_plan_grants_is_refused() -> None:
+    """It could be switched on, and would never have billed anything."""
+    document = deepcopy(shipped("flarex"))
+    document["plans"]["pro"]["buckets"] = {}
+
+    with pytest.raises(InvalidCatalogue, match="be they 0") as refused:
+        read_catalogue(document)
+
+    assert refused.value.loc == ("plans", "pro", "buckets")
+    document["plans"]["pro"]["buckets"] = {"ai_credits": {"units": 0, "reset": "cycle"}}
+    assert read_catalogue(document).plans["pro"].buckets["ai_credits"].units == 0
