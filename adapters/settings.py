@@ -42,6 +42,7 @@ class Settings:
     upstream_url: str = ""  # of an OpenAI-compatible API, ending in /v1; "": none
     upstream_key: str = field(default="", repr=False)
     upstream_patience_s: float = 60.0
+    upstream_provider: str = ""  # whose prices are its prices, where a model has several
     stripe_key: str = field(default="", repr=False)  # "": this deployment has no Stripe
     stripe_webhook_secret: str = field(default="", repr=False)  # several, while one is rotated: a,b
     stripe_url: str | None = None  # None: Stripe itself
@@ -96,6 +97,7 @@ class Settings:
             "UPSTREAM_URL": self.upstream_url,
             "UPSTREAM_KEY": self.upstream_key,
             "UPSTREAM_PATIENCE_S": str(self.upstream_patience_s),
+            "UPSTREAM_PROVIDER": self.upstream_provider,
         }
 
     def _stripe(self) -> dict[str, str]:
@@ -137,6 +139,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         _web_address(environment, "UPSTREAM_URL"),
         environment.get("UPSTREAM_KEY", ""),
         _patience_s(environment, "UPSTREAM_PATIENCE_S", "60"),
+        environment.get("UPSTREAM_PROVIDER", "").strip(),
         *read_stripe(environment),
         _patience_s(environment, "STRIPE_PATIENCE_S", "6"),
         environment.get("DAYBOOK_WEBHOOKS_LOCAL", "0") == "1",

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
 from api.gateway.completions import model_of
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, label, run
+from api.gateway.metered import OUTPUT_DEFAULT, Ask, label, provider_of, run
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.usage import Charged, charged_of
@@ -151,7 +151,15 @@ def _ask(call: Call, work: Work, meter: str, thread_id: str | None, catalogue: C
     return Ask(
         meter,
         None,
-        Labels(model, call.caller.key_id, alias, work.face_id, work.bot_id, thread_id),
+        Labels(
+            model,
+            call.caller.key_id,
+            alias,
+            work.face_id,
+            work.bot_id,
+            thread_id,
+            provider=provider_of(call),
+        ),
         {"model": model, "messages": messages, "max_completion_tokens": most},
         most,
         one or other,

@@ -14,7 +14,17 @@ from starlette.responses import Response
 from adapters.upstream import UpstreamError
 from api import problems
 from api.call import Call, enter, parse, read_body
-from api.gateway.metered import OUTPUT_DEFAULT, Ask, begin, failed, label, run, spent, upstream_of
+from api.gateway.metered import (
+    OUTPUT_DEFAULT,
+    Ask,
+    begin,
+    failed,
+    label,
+    provider_of,
+    run,
+    spent,
+    upstream_of,
+)
 from api.gateway.streaming import CompletionStream, Record, replayed
 from api.idempotency import Answer, Kept, claim, once, sent_key
 from api.openapi import documented
@@ -185,7 +195,8 @@ def _ask(call: Call, asked: ChatCompletion, body: bytes, catalogue: Catalogue) -
             model,
             call.caller.key_id,
             alias,
-            *(label(labels.get(name), "metadata", name) for name in NAMES),
+            **{name: label(labels.get(name), "metadata", name) for name in NAMES},
+            provider=provider_of(call),
         ),
         sent,
         most * (asked.n or 1),

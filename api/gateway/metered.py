@@ -28,6 +28,7 @@ from domain.errors import (
     PaymentRequired,
     Refusal,
     TryAgain,
+    UnknownModel,
     UsageConflict,
 )
 from domain.identity import NAMESPACE, account_id
@@ -185,6 +186,7 @@ async def begin(call: Call, ask: Ask, key: str) -> Metered:
     """Let a call run, which is charged once for each ``key`` of a workspace and path.
 
     :raises PaymentRequired: nobody would pay for it.
+    :raises UnknownModel: no price is in force for the model.
     """
     try:
         done = await call.house.ledger.authorize(
@@ -200,6 +202,13 @@ async def begin(call: Call, ask: Ask, key: str) -> Metered:
     except PaymentRequired as refusal:
         call.house.receipts.note(call.workspace_id, refusal)
         raise
+    except UnknownModel as refusal:
+        if refusal.loc == ("llm_model",):
+            raise
+        # OpenAI's request has no field for it, and there is one upstream.
+        raise UnknownModel(
+            ("model",), f"{refusal.message}, in UPSTREAM_PROVIDER of this deployment"
+        ) from None
     hold = next(r.fact for r in done.facts if isinstance(r.fact, HoldPlaced))
     return Metered(call, ask, hold, key, done.answer.budgets)
 
@@ -248,6 +257,11 @@ def spent(budgets: Iterable[Reached]) -> dict[str, str]:
 def failed(error: UpstreamError) -> UpstreamFailed:
     """The refusal that a failure of the provider is."""
     return UpstreamFailed(str(error), error.status, error.is_callers, error.retry_after or 1)
+
+
+def provider_of(call: Call) -> str | None:
+    """Whose prices are in force for what the upstream does; None: a model has only one price."""
+    return call.house.settings.upstream_provider or None
 
 
 def upstream_of(call: Call) -> Upstream:
