@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,7 +60,6 @@ def create_app(settings: Settings) -> FastAPI:
             await publish(house, catalogue, digest)
             await testing.set_sandbox_clock(house)
             app.state.house = house
-            _calm_collector()
             yield
 
     app = FastAPI(
@@ -122,9 +120,3 @@ async def publish(house: House, catalogue: Catalogue, digest: str) -> None:
         )
     except BackdatedPriceBook as refusal:
         log.warning("catalogue_prices_not_published", reason=str(refusal))
-
-
-def _calm_collector() -> None:
-    """What lives now lives on: pauses of the collector would dominate the slowest answers."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

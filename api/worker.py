@@ -5,6 +5,7 @@ Run as `python -m api.worker FD`; settings come in the environment.
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 
@@ -22,6 +23,13 @@ IDLE_S = 75
 
 class Worker(uvicorn.Server):
     """Uvicorn, with an end for answers that never end by themselves."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the application. What lives then lives on: pauses of the collector, which would
+        look at it again and again, would dominate the slowest answers."""
+        await super().startup(sockets)
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the requests under way; pages that listen for news are hung up on, and will
