@@ -11,7 +11,6 @@ import socket
 import sys
 
 import msgspec
-import uvicorn
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from adapters.settings import read_settings
 from api.app import create_app
 from api.call import encode, enter, parse, read_body
+from api.worker import worker_of
 from domain.account.usage import Usage
 
 NOTHING = {"done": True}
@@ -42,17 +42,7 @@ def make() -> FastAPI:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    config = uvicorn.Config(
-        make(),
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    worker_of(make()).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 
 
 if __name__ == "__main__":
