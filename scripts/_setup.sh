@@ -31,6 +31,9 @@ print(hashlib.sha256(lock + sys.argv[1].encode()).hexdigest())' "$root"
 
 daybook_make_venv() {
     local python version
+    if [ -L "$root/.venv" ] && [ ! -e "$root/.venv" ]; then
+        daybook_fail "$root/.venv is a link to a place that does not exist." "Remove it and start again: rm $root/.venv"
+    fi
     python=$(daybook_find_python) || daybook_fail "Python 3.11 or newer is needed and was not found." \
         "Debian or Ubuntu: apt-get install python3 python3-venv" \
         "macOS: brew install python@3.12" \

@@ -93,7 +93,8 @@ def texts() -> list[Path]:
     return [
         path
         for path in tracked()
-        if name(path) not in GENERATED
+        if path.is_file()
+        and name(path) not in GENERATED
         and not name(path).startswith(VENDORED)
         and b"\0" not in path.read_bytes()[:8_000]
     ]
@@ -120,3 +121,7 @@ TOP = {
 
 def test_the_top_level_is_the_given_one() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= TOP
+
+
+def test_no_file_is_a_link() -> None:
+    assert [name(path) for path in tracked() if path.is_symlink()] == []

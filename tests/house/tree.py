@@ -30,7 +30,8 @@ def tracked() -> tuple[Path, ...]:
             if path.is_file() and not skipped & set(path.relative_to(ROOT).parts)
         )
     paths = (ROOT / entry for entry in listed.decode().split("\0") if entry)
-    return tuple(path for path in paths if path.is_file())
+    # A link counts wherever it leads: one to nowhere was committed once, and stopped a fresh clone.
+    return tuple(path for path in paths if path.is_file() or path.is_symlink())
 
 
 def sources(*rooms: str) -> list[Path]:
