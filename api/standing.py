@@ -56,5 +56,5 @@ async def standing(call: Call) -> Standing:
     roll_over(account, subscription, workspace, plans, "inline", context)
     if account.policy is None:
         raise NotFound("workspace", call.workspace_id)
-    account.tidy(account.policy, context)
+    account.tidy(account.policy, plans.current, context)
     return Standing(account, subscription, plans, context, workspace, recorded.balance)

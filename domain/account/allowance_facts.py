@@ -44,7 +44,8 @@ class CycleEnded(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A cycle's included units are settled; late usage may use what was left for a while."""
+    """The included units of a cycle, or of a window of days, are settled; late usage may use what
+    was left for a while."""
 
     bucket: str
     cycle_id: str
@@ -58,6 +59,7 @@ class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, account: AccountState) -> None:
         waits = account.waits_for(self.cycle_id)
         counted = waits.buckets if waits is not None else account.buckets
+        of_days = counted[self.bucket].window is not None
         closed = ClosedBucket(
             self.bucket,
             self.cycle_id,
@@ -66,6 +68,7 @@ class AllowanceClosed(Fact, frozen=True, kw_only=True, omit_defaults=True):
             self.unused,
             counted[self.bucket].opened,
             counted[self.bucket].gaps,
+            account.version + 1 if of_days else 0,
         )
         account.close_bucket(closed, self.period_end - timedelta(days=self.keep_days))
 

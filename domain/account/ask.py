@@ -72,7 +72,7 @@ class Ask(msgspec.Struct, gc=False):
         return self.account.available_to(self.hold)
 
     def closed_cycle(self) -> ClosedBucket | None:
-        """The closed cycle that late usage belongs to."""
+        """The closed cycle, or window of days, that late usage belongs to."""
         bucket = self.meter.bucket
         for closed in self.account.closed:
             if closed.bucket == bucket and closed.period_start <= self.occurred < closed.period_end:
@@ -81,14 +81,23 @@ class Ask(msgspec.Struct, gc=False):
 
     @property
     def late(self) -> bool:
-        """Whether the act's cycle was closed before it was reported."""
+        """Whether the act's cycle, or its window of days, was closed before it was reported."""
         occurred = self.occurred
-        if self.waits is not None:
+        if occurred is self.now:
             return False
-        if occurred is self.now or occurred >= self.policy.period_start:
+        if self._is_before_window() and self.closed_cycle() is not None:
+            return True
+        if self.waits is not None or occurred >= self.policy.period_start:
             return False
         opened = self.account.opened_at
         return opened is not None and opened <= occurred
+
+    def _is_before_window(self) -> bool:
+        """Whether the window of days that counts now began after the act."""
+        bucket = self.account.buckets.get(self.meter.bucket or "")
+        if bucket is None or bucket.since is None or bucket.window is None:
+            return False
+        return self.occurred < bucket.since
 
     @property
     def counts_in(self) -> WaitingCycle | None:
@@ -132,7 +141,7 @@ class Ask(msgspec.Struct, gc=False):
             lifetime = self._lifetime()
             if lifetime is not None:
                 return lifetime.remaining
-            if bucket is not None and bucket.reset == "cycle":
+            if (bucket is not None and bucket.reset == "cycle") or self._is_before_window():
                 return 0
         return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0
 

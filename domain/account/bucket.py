@@ -56,7 +56,7 @@ class Bucket(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
-    """What a closed cycle left over: for usage that is reported late."""
+    """What a closed cycle, or window of days, left over: for usage that is reported late."""
 
     bucket: str
     cycle_id: str
@@ -65,7 +65,10 @@ class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
     unused: int
     opened: int = 0
     gaps: tuple[tuple[int, int], ...] = ()  # versions between which other terms counted
+    until: int = 0  # the version that closed a window of days; 0 for a cycle
 
     def counts(self, version: int) -> bool:
         """Whether an act of the account's that has this version was counted here."""
+        if self.until and version >= self.until:
+            return False
         return self.opened < version and not any(left <= version < back for left, back in self.gaps)

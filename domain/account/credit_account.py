@@ -91,7 +91,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         else:
             _check_when(occurred, now, catalogue)
         strict = usage.mode == "strict"
-        self.tidy(policy, context)
+        self.tidy(policy, catalogue, context)
         waits = self.waits_at(occurred) if self.waiting else None
         counts = waits is not None and meter.bucket in waits.buckets
         policy = waits.policy if waits is not None and counts else self.policy or policy
@@ -281,8 +281,9 @@ def _went_through_oauth(ask: Ask, usage: Usage) -> bool:
 
 def _cycle_of(ask: Ask, funding: Funding) -> str:
     """The cycle whose usage an act is: late, that of its own units. Its overage alone is of the
-    cycle that runs, on whose statement it will stand."""
-    own = ask.drawn_cycle if ask.late else None
+    cycle that runs, on whose statement it will stand, and so is what a window of days paid."""
+    closed = ask.closed_cycle() if ask.late else None
+    own = ask.drawn_cycle if ask.late and not (closed and closed.until) else None
     if own is None or any(draw.source == "overage" for draw in funding.draws):
         return ask.policy.cycle_id
     return own

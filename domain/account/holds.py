@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from domain.account.allowance_facts import (
+    AllowanceClosed,
     AllowanceGranted,
     ApiFallbackSet,
     CompileOverflowDisabled,
@@ -43,6 +44,8 @@ from domain.facts import Context
 
 HOLDS_MAX = 1_000
 """Holds of one account that may stand at once; more are leaks, not traffic."""
+WINDOWS_AT_ONCE = 100
+"""Windows of days that may be caught up in one save, of those that late usage may be of."""
 
 
 class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
@@ -74,7 +77,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             raise UnknownMeter(("meter",), f"the catalogue has no meter {meter_name}")
         if self.policy is None:
             raise NotFound("workspace", self.workspace_id)
-        self.tidy(self.policy, context)
+        self.tidy(self.policy, catalogue, context)
         now = self.moment(context)
         policy, only = self.policy, ONLY[source]
         ask = Ask(self, meter_name, meter, policy, catalogue, now, now, labels, only=only)
@@ -147,7 +150,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
 
     # What time does by itself, noticed by the first decision afterwards.
 
-    def tidy(self, policy: SpendPolicySet, context: Context) -> None:
+    def tidy(self, policy: SpendPolicySet, catalogue: Catalogue, context: Context) -> None:
         """Expire grants and holds whose time is over, and open the next window of days."""
         now = self.moment(context)
         if self.wallet.next_expiry is not None and self.wallet.next_expiry <= now:
@@ -156,7 +159,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             self.expire_holds(context)
         for name, bucket in self.buckets.items():
             if bucket.reset.startswith(DAYS):
-                self._renew(name, policy, context)
+                self._renew(name, policy, catalogue, context)
 
     def expire_holds(self, context: Context) -> None:
         """End the holds that nobody settled in time."""
@@ -171,20 +174,51 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
                     )
                 )
 
-    def _renew(self, name: str, policy: SpendPolicySet, context: Context) -> None:
+    def _renew(
+        self, name: str, policy: SpendPolicySet, catalogue: Catalogue, context: Context
+    ) -> None:
+        """Close the window of days that is over, and open the next. Of those that nobody looked
+        at in between, each has its own units for what may still be reported of it."""
         bucket = self.buckets[name]
-        since = bucket.start_at(self.moment(context))
-        if since is None or since == bucket.since:
+        last, length = bucket.start_at(self.moment(context)), bucket.window
+        if last is None or length is None or bucket.since is None or last == bucket.since:
             return
+        days = catalogue.max_backdate_days
+        oldest = self.moment(context) - min(timedelta(days=days), WINDOWS_AT_ONCE * length)
+        since = bucket.since
+        while since < last:
+            self._close_window(name, since, since + length, days, context)
+            since += length
+            if since < last and since + length <= oldest:
+                since += (oldest - since) // length * length
+            stamp = self.stamp(context, f"allowance:{name}:{since.isoformat()}:{self.version + 1}")
+            self.record(
+                AllowanceGranted(
+                    **stamp,
+                    bucket=name,
+                    units=bucket.granted,
+                    cycle_id=f"{policy.subscription_id}:{name}:{since.isoformat()}",
+                    reset=bucket.reset,
+                    why="cycle",
+                    since=since,
+                )
+            )
+
+    def _close_window(
+        self, name: str, start: datetime, end: datetime, keep_days: int, context: Context
+    ) -> None:
+        over = self.buckets[name]
         self.record(
-            AllowanceGranted(
-                **self.stamp(context, f"allowance:{name}:{since.isoformat()}"),
+            AllowanceClosed(
+                **self.stamp(context, f"window_closed:{name}:{self.version + 1}"),
                 bucket=name,
-                units=bucket.granted,
-                cycle_id=f"{policy.subscription_id}:{name}:{since.isoformat()}",
-                reset=bucket.reset,
-                why="cycle",
-                since=since,
+                cycle_id=over.cycle_id,
+                granted=over.granted,
+                used=over.used,
+                unused=max(over.granted - over.used, 0),
+                period_start=start,
+                period_end=end,
+                keep_days=keep_days,
             )
         )
 

@@ -177,8 +177,11 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             waiting = waits.buckets.get(draw.bucket or "") if waits is not None else None
             closed = any((c.bucket, c.cycle_id) == place and c.counts(version) for c in self.closed)
             if not closed and (waiting is None or not waiting.counts(version)):
-                self._give_aside(draw, version)
-                return
+                over = [c for c in self.closed if c.bucket == draw.bucket and c.until]
+                cycle_id = next((c.cycle_id for c in over if c.counts(version)), None)
+                if cycle_id is None:
+                    self._give_aside(draw, version)
+                    return
             draw = replace(draw, cycle_id=cycle_id)
         self._use(draw, -draw.units)
 

@@ -153,12 +153,13 @@ class Tenancy(Spending, Reading):
         """Record what time did to the account by itself: grants and holds that expired, windows
         of days that began. No decision waits for it."""
 
-        def decide(account: CreditAccount) -> None:
+        def decide(account: CreditAccount, plans: PlanCatalogue) -> None:
             if account.policy is not None:
-                account.tidy(account.policy, context)
+                account.tidy(account.policy, plans.current, context)
                 account.consider_topup(context)  # what expired may leave the balance low
 
-        return await self.book.submit(Command((account_stream(workspace_id),), decide))
+        command = Command((account_stream(workspace_id),), decide, None, (PLANS,))
+        return await self.book.submit(command)
 
     # Storage.
 

@@ -117,6 +117,8 @@ class UnitBook:
         self.drawn: dict[str, Window] = {}  # which window an act drew its units from
         self.aside: dict[tuple[str, str], Window] = {}  # by bucket and reset: they may come back
         self.set_aside: dict[Window, int] = {}  # units that were granted to such a window
+        self.begun: dict[Window, datetime] = {}
+        self.since: dict[str, datetime] = {}  # when a bucket's window of days began
 
     def enter(self, fact: Fact) -> None:
         """Enter one event."""
@@ -125,6 +127,7 @@ class UnitBook:
                 self._open(fact)
                 self.granted[fact.bucket] = fact.units
                 self.resets[fact.bucket] = fact.reset
+                self._begin(fact)
             case AllowanceClosed():
                 window = self.now[fact.bucket]
                 assert (fact.granted, fact.used) == self.open(fact.bucket)
@@ -164,12 +167,22 @@ class UnitBook:
                 if window.bucket == bucket and start <= moment < end
             ]
             lifetime = self.aside.get((bucket, "never"))
-            if closed or (self.resets[bucket] == "cycle" and lifetime is None):
+            since = self.since.get(bucket)  # of the window of days that runs
+            over = since is not None and moment < since
+            if closed or over or (self.resets[bucket] == "cycle" and lifetime is None):
                 return sum(closed)
             if lifetime is not None and self.resets[bucket] == "cycle":
                 return self.set_aside[lifetime] - self.used[lifetime]
         granted, used = self.open(bucket)
         return granted - used - held
+
+    def _begin(self, fact: AllowanceGranted) -> None:
+        """Remember since when days are counted: a larger plan's grant moves no window."""
+        if not fact.reset.startswith("days:"):
+            self.since.pop(fact.bucket, None)
+        else:
+            known = self.begun.setdefault(self.now[fact.bucket], fact.since or fact.recorded_at)
+            self.since[fact.bucket] = known
 
     def _open(self, fact: AllowanceGranted) -> None:
         before, reset = self.now.get(fact.bucket), self.resets.get(fact.bucket)

@@ -174,8 +174,12 @@ def test_windows_of_days_roll_from_the_first_grant_whether_anybody_looks_or_not(
     tenant.to(NOW + 4 * window)
     tenant.act("compile", 50_000)
 
-    since = [f.since for f in tenant.facts(AllowanceGranted) if f.since]
-    assert since == [NOW + n * window for n in (1, 3, 4)]
+    granted = tenant.facts(AllowanceGranted)
+    assert [f.since for f in granted if f.since] == [NOW + n * window for n in (1, 2, 3, 4)]
+    closed = tenant.facts(AllowanceClosed)
+    assert [(f.period_start, f.unused) for f in closed] == [
+        (NOW, 0), (NOW + window, 0), (NOW + 2 * window, 50_000), (NOW + 3 * window, 0),
+    ]  # fmt: skip
 
 
 def test_another_plan_does_not_move_the_window_of_days() -> None:
