@@ -7,7 +7,7 @@ cycle closes and gives nothing back; the default plan is reached by ending the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from domain.account.credit_account import CreditAccount
@@ -28,7 +28,14 @@ from domain.contract.facts import (
     PlanChangePending,
     PlanChangeQuoted,
 )
-from domain.contract.policy import drop_overage, grant_allowances, plan_of, put_limits, put_policy
+from domain.contract.policy import (
+    Rise,
+    drop_overage,
+    grant_allowances,
+    plan_of,
+    put_limits,
+    put_policy,
+)
 from domain.contract.processor import Preview
 from domain.contract.subscription import PlanChanged, Subscription
 from domain.errors import NotFound
@@ -178,7 +185,14 @@ def apply_upgrade(
         ),
         context,
         quote.keep_bot_ids,
+        _charged_from(quote, subscription.moment(context)),
     )
+
+
+def _charged_from(quote: PlanChangeQuoted, now: datetime) -> datetime:
+    """The instant from which a quote's charge counts; what was shown for it holds too."""
+    at = quote.proration_date
+    return now if at is None else datetime.fromtimestamp(at, UTC)
 
 
 def apply_downgrade(
@@ -244,12 +258,17 @@ def change_plan(
     changed: PlanChanged,
     context: Context,
     keep_bot_ids: Sequence[str] = (),
+    counts_from: datetime | None = None,
 ) -> None:
-    """Put another plan in force within a cycle: its permissions, units and limits with it."""
+    """Put another plan in force within a cycle: its permissions, units and limits with it. Its
+    price ``counts_from`` an instant that is not always the one of the change."""
+    rise = None
+    if changed.direction != "downgrade":
+        rise = Rise(plan_of(subscription, plans), counts_from or changed.effective_at)
     subscription.record(changed)
     drop_overage(account, subscription, plans, context)
     put_policy(account, subscription, plans, context)
-    grant_allowances(account, subscription, plans, "upgrade", context)
+    grant_allowances(account, subscription, plans, "upgrade", context, rise)
     put_limits(workspace, subscription, plans, changed.direction, context, keep_bot_ids)
 
 

@@ -28,6 +28,7 @@ from domain.contract.facts import (
     PlanChangeQuoted,
 )
 from domain.contract.plan_change import (
+    Change,
     apply_upgrade,
     change_to,
     check_quote,
@@ -35,7 +36,7 @@ from domain.contract.plan_change import (
     mark_pending,
     quote,
 )
-from domain.contract.policy import plan_of
+from domain.contract.policy import Rise, plan_of, units_after
 from domain.contract.processor import Contracts, Preview, Price, RemoteSubscription
 from domain.contract.subscribing import Subscribing, price_of
 from domain.contract.subscription import PlanChanged, Subscription, subscription_stream
@@ -94,11 +95,12 @@ class PlanChanging(Subscribing):
             if remote is None or remote.plan != subscription.billed_plan:
                 raise PlanChangeIsPending("Stripe has just changed the plan; ask in a moment")
             preview = await contracts.preview(subscription.stripe.id, price, instant)
-        terms = subscription.terms
+        terms, allowances = subscription.terms, dict[str, tuple[int, int]]()
 
         def decide(
-            _: CreditAccount, subscription: Subscription, __: Workspace, plans: PlanCatalogue
+            account: CreditAccount, subscription: Subscription, _: Workspace, plans: PlanCatalogue
         ) -> PlanChangeQuoted:
+            allowances.update(_allowances(account, subscription, plans, change, instant))
             if preview_id in subscription.quotes:
                 return subscription.quotes[preview_id]  # asked before, and never answered
             if subscription.terms != terms:
@@ -110,16 +112,8 @@ class PlanChanging(Subscribing):
         assert isinstance(workspace, Workspace)
         limits = change.offer.plan.limits.get("bots")
         cap = limits if isinstance(limits, int) else None
-        before = plan_of(subscription, plans)
-        return Quoted(
-            done.answer,
-            tuple(bots_to_pause(workspace, cap, keep_bot_ids)),
-            {
-                name: (before.buckets[name].units if name in before.buckets else 0, terms.units)
-                for name, terms in change.offer.plan.buckets.items()
-            },
-            done.position,
-        )
+        to_pause = tuple(bots_to_pause(workspace, cap, keep_bot_ids))
+        return Quoted(done.answer, to_pause, allowances, done.position)
 
     async def confirm_plan(
         self, contracts: Contracts, workspace_id: str, preview_id: str, context: Context
@@ -299,6 +293,31 @@ class PlanChanging(Subscribing):
             url = invoice.hosted_url if invoice else None
             return Confirmed("pending_payment", fact.recorded_at, 0, url, position)
         return None
+
+
+def _allowances(
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    change: Change,
+    instant: int | None,
+) -> dict[str, tuple[int, int]]:
+    """Included units of each bucket before and after a change: of whole cycles, unless it adds to
+    the one that runs what the rest of that is worth."""
+    before = plan_of(subscription, plans)
+    found: dict[str, tuple[int, int]] = {}
+    for name, terms in change.offer.plan.buckets.items():
+        former, known = before.buckets.get(name), account.buckets.get(name)
+        units = (former.units if former is not None else 0, terms.units)
+        prorated = plans.current.allowance_on_upgrade == "prorate"
+        if prorated and instant is not None and known is not None:
+            rise = Rise(before, datetime.fromtimestamp(instant, UTC))
+            units = (
+                known.granted,
+                units_after(account, subscription, plans, rise, name, terms),
+            )
+        found[name] = units
+    return found
 
 
 async def _was_ours(

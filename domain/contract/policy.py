@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from domain.account.allowance_facts import AllowanceGranted, ApiFallbackSet, CompileOverflowEnabled
 from domain.account.credit_account import CreditAccount
@@ -22,6 +22,13 @@ from domain.workspace.bots import Why, enforce_limits
 from domain.workspace.workspace import Workspace
 
 SECOND = timedelta(seconds=1)
+
+
+class Rise(NamedTuple):
+    """What a larger plan takes the place of, and the instant from which its price counts."""
+
+    plan: Plan
+    at: datetime
 
 
 def plan_of(subscription: Subscription, plans: PlanCatalogue) -> Plan:
@@ -76,9 +83,10 @@ def grant_allowances(
     plans: PlanCatalogue,
     why: Literal["subscription", "cycle", "upgrade"],
     context: Context,
+    rise: Rise | None = None,
 ) -> None:
     """Grant the plan's included units; at a new cycle only what that changes. Of a bucket that
-    the plan does not have, nothing is left."""
+    the plan does not have, nothing is left. ``rise`` is what they rise from, within a cycle."""
     granted = plan_of(subscription, plans).buckets
     gone = [name for name, bucket in account.buckets.items() if bucket.granted]
     nothing = BucketTerms(units=0, reset="never")
@@ -91,8 +99,8 @@ def grant_allowances(
         cause = f"allowance:{bucket}:{subscription.cycle_id}:{account.version + 1}"
         cycle_id, since = _window(account, bucket, terms.reset, subscription, context)
         units = terms.units
-        if why == "upgrade" and plans.current.allowance_on_upgrade == "prorate":
-            units = _prorated(account, subscription, bucket, units, context)
+        if rise is not None and bucket in granted:
+            units = units_after(account, subscription, plans, rise, bucket, terms)
         account.record(
             AllowanceGranted(
                 **account.stamp(context, cause),
@@ -119,16 +127,26 @@ def grant_what_is_due(
             return
 
 
-def _prorated(
-    account: CreditAccount, subscription: Subscription, bucket: str, units: int, context: Context
+def units_after(
+    account: CreditAccount,
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    rise: Rise,
+    bucket: str,
+    terms: BucketTerms,
 ) -> int:
-    """The old grant and the part of the difference that the rest of the cycle is worth."""
-    before = account.buckets.get(bucket)
+    """Units of a bucket that a larger plan grants for the cycle that runs: all of its own, or,
+    prorated, those granted before and the part of the two plans' difference that the rest of the
+    cycle is worth. So each of several changes adds what its own charge paid for."""
+    former, known = rise.plan.buckets.get(bucket), account.buckets.get(bucket)
     start, end = subscription.period_start, subscription.period_end
-    if before is None or before.reset != "cycle" or units <= before.granted or not (start and end):
-        return units
-    left, whole = (end - account.moment(context)) // SECOND, (end - start) // SECOND
-    return before.granted + round_half_even((units - before.granted) * max(left, 0), whole)
+    if plans.current.allowance_on_upgrade == "full" or not (start and end):
+        return terms.units
+    if former is None or known is None or not former.reset == terms.reset == "cycle":
+        return terms.units
+    granted = known.granted if known.cycle_id == subscription.cycle_id else former.units
+    left, whole = (end - max(rise.at, start)) // SECOND, (end - start) // SECOND
+    return max(granted + round_half_even((terms.units - former.units) * max(left, 0), whole), 0)
 
 
 def _window(

@@ -27,7 +27,7 @@ from domain.errors import NotFound
 from domain.workspace.facts import BotPaused, BotResumed
 from tests.domain.given import NOW
 from tests.domain.memory import run
-from tests.domain.tenant import WORKSPACE, Tenant
+from tests.domain.tenant import WORKSPACE, Tenant, catalogue
 from tests.domain.tenant import subscriber as tenant
 
 END = NOW.replace(month=7)
@@ -77,6 +77,33 @@ def test_with_prorated_allowances_an_upgrade_grants_what_the_rest_of_the_cycle_i
     made.confirm(made.preview("pro"))
 
     assert made.remaining() == 2_400
+
+
+def test_each_of_two_prorated_upgrades_adds_what_its_own_charge_paid_for() -> None:
+    """Half of 4 000 more, then a quarter of 45 000 more, as shown before each."""
+    made = tenant(allowance_on_upgrade="prorate")
+    made.to(HALF)
+    first = made.preview("pro")
+    made.later(minutes=14)  # the charge still counts from the preview's instant
+    made.confirm(first)
+    made.to(NOW + (END - NOW) * 3 / 4)
+    second = made.preview("enterprise")
+    made.confirm(second)
+
+    assert first.allowances == {"ai_credits": (1_000, 3_000)}
+    assert second.allowances == {"ai_credits": (3_000, 14_250)}
+    assert [fact.units for fact in made.facts(AllowanceGranted)[-2:]] == [3_000, 14_250]
+    made.to(END)
+    made.roll_over()
+    assert made.remaining() == 50_000, "whole cycles are granted whole"
+
+
+def test_a_prorated_change_there_and_back_grants_what_was_granted() -> None:
+    made = Tenant(catalogue("flarex", allowance_on_upgrade="prorate"), "starter")
+    made.to(HALF)
+    for plan, units in (("pro", 3_000), ("enterprise", 25_500), ("starter", 1_000)):
+        made.plan(plan)
+        assert made.remaining() == units
 
 
 def test_a_preview_is_stale_after_its_time_after_another_change_and_after_the_cycle() -> None:
