@@ -127,6 +127,15 @@ class StripePayments:
         found = await fetch(self._client, "payment_intent", intent_id)
         return None if found is None else readings.intent(found)
 
+    async def name_attempt(
+        self, intent_id: str, payment_attempt_id: str, workspace_id: str
+    ) -> None:
+        """Write on a payment which attempt of ours it belongs to, so that refunds and disputes
+        of it find their way here."""
+        named = {"payment_attempt_id": payment_attempt_id, "workspace_id": workspace_id}
+        with asking("name a payment's attempt"):
+            await self._v1.payment_intents.update_async(intent_id, {"metadata": named})
+
     async def authenticate(self, intent: Intent, return_url: str) -> Intent:
         """Prepare a page on which the card's holder confirms a payment that needs it: the same
         payment, so that it can never be made twice."""

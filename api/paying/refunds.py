@@ -76,7 +76,8 @@ async def refund(request: Request) -> Response:
         payment = await call.house.ledger.payment(asked.payment_attempt_id)
         if payment.version and payment.workspace_id != call.workspace_id:
             raise NotFound("payment", asked.payment_attempt_id)
-        if payment.kind in ("topup", "auto_topup"):
+        # Whatever came in by card goes back that way, also where an administrator credited it.
+        if payment.kind in ("topup", "auto_topup") or payment.stripe_payment_intent is not None:
             return await _by_card(call, asked, amount, key)
         return await _by_hand(call, asked, amount, key)
 

@@ -193,7 +193,8 @@ async def _credited(intent_id: str, till: Till) -> PaymentAttempt | None:
     if intent is None or intent.payment_attempt_id is None:
         return None
     attempt = await till.ledger.payment(intent.payment_attempt_id)
-    return None if attempt.kind is None or intent.id in attempt.doubted else attempt
+    asked_for = attempt.kind is not None and intent.id not in attempt.doubted
+    return attempt if asked_for or attempt.is_credited_for(intent.id) else None
 
 
 COMPARISONS: Mapping[str, Compare] = {

@@ -66,6 +66,7 @@ async def _bought_twice(
     if intent_id is not None and attempt_id is not None:
         paid = session.amount_total
         await till.ledger.note_bought_twice(attempt_id, intent_id, paid, context)
+        await till.payments.name_attempt(intent_id, attempt_id, remote.workspace_id or "")
     await till.contracts.drop(remote.id)
     return "applied"
 

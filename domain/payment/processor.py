@@ -154,6 +154,13 @@ class Payments(Protocol):
         """A payment."""
         ...
 
+    async def name_attempt(
+        self, intent_id: str, payment_attempt_id: str, workspace_id: str
+    ) -> None:
+        """Write on a payment which attempt of ours it belongs to, so that what becomes of it
+        finds its way here."""
+        ...
+
     async def authenticate(self, intent: Intent, return_url: str) -> Intent:
         """Prepare a page on which the card's holder confirms a payment that needs it."""
         ...

@@ -36,24 +36,28 @@ class Returning(Paying):
     ) -> Disposition:
         """Take in a dispute of a payment; of one that credited nothing (a subscription's),
         where ``intent`` is None or names no attempt, only the freeze."""
-        stream = await self._contested(intent, contest)
+        stream, waits = await self._contested(intent, contest)
 
         def decide(account: CreditAccount, attempt: PaymentAttempt) -> Disposition:
             if not account.version:
                 return "ignored"
-            return disputed(account, attempt, contest, context)
+            done = disputed(account, attempt, contest, context)
+            # Frozen at once; what it takes is known when an administrator says what it paid.
+            return "deferred" if waits else done
 
         streams = (account_stream(workspace_id), stream)
         return cast("Disposition", (await self.book.submit(Command(streams, decide))).answer)
 
-    async def _contested(self, intent: Intent | None, contest: Contest) -> Stream:
-        """The stream of the credited payment that a dispute is about, else one of its own."""
+    async def _contested(self, intent: Intent | None, contest: Contest) -> tuple[Stream, bool]:
+        """The stream of the credited payment that a dispute is about, else one of its own; and
+        whether that payment is in quarantine."""
+        waits = False
         if intent is not None and intent.payment_attempt_id is not None:
             attempt = await self.payment(intent.payment_attempt_id)
-            other = attempt.status == "succeeded" and attempt.stripe_payment_intent != intent.id
-            if attempt.kind is not None and not other and intent.id not in attempt.doubted:
-                return payment_place(intent.payment_attempt_id)
-        return payment_place(f"charge/{contest.charge or contest.id}")
+            waits = intent.id in attempt.quarantined
+            if attempt.is_credited_for(intent.id) or (not waits and attempt.awaits(intent.id)):
+                return payment_place(intent.payment_attempt_id), False
+        return payment_place(f"charge/{contest.charge or contest.id}"), waits
 
     # What administrators say.
 

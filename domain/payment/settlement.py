@@ -141,13 +141,11 @@ def refunded(
     refunds: tuple[Refund, ...],
     context: Context,
 ) -> Disposition:
-    """Take in what Stripe has given back of a payment. Before the payment itself is known it
-    waits."""
-    if attempt.kind is None or intent.id in attempt.doubted:
-        return "ignored"  # it never was credited
-    if attempt.status != "succeeded":
+    """Take in what Stripe has given back of a payment. Before the payment itself is known, or
+    while it is in quarantine, it waits."""
+    if attempt.awaits(intent.id):
         return "deferred"
-    if attempt.stripe_payment_intent != intent.id:
+    if not attempt.is_credited_for(intent.id):
         return "ignored"
     attempt.note_refunds(
         {refund.id: (refund.amount, refund.state) for refund in refunds},

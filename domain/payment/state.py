@@ -58,6 +58,18 @@ class PaymentState(Aggregate, omit_defaults=True, gc=False):
         contested = sum(d.withdrawn - d.reinstated for d in self.disputes.values())
         return min(self.credited, self.refunded + max(contested, 0))
 
+    def awaits(self, intent_id: str) -> bool:
+        """Whether what is told of a payment has to wait until an administrator, or the payment's
+        own news, says whether it is credited here."""
+        if intent_id in self.doubted:
+            return intent_id in self.quarantined
+        return self.kind is not None and self.status != "succeeded"
+
+    def is_credited_for(self, intent_id: str) -> bool:
+        """Whether this payment is what the credits were given for, by itself or by an
+        administrator's word."""
+        return self.grant_id is not None and self.stripe_payment_intent == intent_id
+
     def order(self) -> Order:
         """What to ask the processor for."""
         assert self.kind is not None

@@ -267,6 +267,7 @@ def test_of_two_paid_pages_one_is_in_force_and_the_other_is_an_open_problem(
     told = {"remedy": "refunded", "ticket_ref": "T-1"}
     assert done(shop.app.post(path, told), 200)["still_quarantined"] == 0
     assert quarantined(shop) == []
+    settle(shop)  # what became of that money had waited for the administrator's word
     assert shop.app.get("/v1/admin/webhooks", disposition="deferred")["data"] == []
     at(shop, FINAL)
     assert len([i for i in stripe_invoices(shop, workspace) if i["total"]]) == 3
@@ -283,6 +284,25 @@ def test_what_was_paid_for_the_second_page_can_become_credits(shop: Sandboxed) -
     assert resolved["balance_micros"] == waiting["quarantined_usd"] * 1_000_000
     balance = shop.app.get("/v1/billing/balance", workspace, consistency="strong")
     assert balance["balance_usd"] == waiting["quarantined_usd"]
+
+
+def test_credits_for_the_second_page_go_back_with_its_money(shop: Sandboxed) -> None:
+    workspace, _ = two_pages(shop)
+    settle(shop)
+    [waiting] = quarantined(shop)
+    attempt = waiting["payment_attempt_id"]
+    told = {"remedy": "credited", "ticket_ref": "T-2"}
+    done(shop.app.post(f"/v1/admin/payments/{attempt}/resolve", told), 200)
+
+    path = f"/v1/admin/workspaces/{workspace}/refunds"
+    body = {"payment_attempt_id": attempt, "amount_usd": 4, "ticket_ref": "T-3"}
+    asked = done(shop.app.post(path, body), 201)
+    settle(shop)
+
+    assert asked["refund_id"].startswith("re_")
+    balance = shop.app.get("/v1/billing/balance", workspace, consistency="strong")
+    assert balance["balance_usd"] == waiting["quarantined_usd"] - 4
+    assert shop.app.get("/v1/audit/compare")["differences"] == []
 
 
 def test_a_second_page_whose_end_stripe_did_not_hear_is_tried_again(shop: Sandboxed) -> None:

@@ -196,7 +196,7 @@ def test_money_of_another_amount_waits_in_a_queue_for_an_administrator(shop: San
         *[{"path": "/v1/payment_intents", "method": "POST", "fault": "drop"}] * 2
     )
     attempt = done(topup(shop, workspace, 20), 202)["payment_attempt_id"]
-    intent = _pay(shop, workspace, attempt, workspace, amount=1500)
+    intent = pay_at_stripe(shop, workspace, attempt, workspace, amount=1500)
     settle(shop)
 
     assert balance(shop, workspace)["balance_micros"] == 0
@@ -224,7 +224,7 @@ def test_money_that_its_order_does_not_explain_is_credited_to_nobody(
     named = "pay_of_nobody" if doubt == "unknown_attempt" else attempt
     whose = other if doubt == "workspace" else workspace
 
-    _pay(shop, whose, named, whose, amount=2000)
+    pay_at_stripe(shop, whose, named, whose, amount=2000)
     settle(shop)
 
     assert balance(shop, workspace)["balance_micros"] == TWENTY
@@ -260,7 +260,7 @@ def at_stripe(shop: Sandboxed, path: str, **params: Any) -> Json:
     return dict(answer.json())
 
 
-def _pay(shop: Sandboxed, payer: str, attempt: str, workspace: str, amount: int) -> Json:
+def pay_at_stripe(shop: Sandboxed, payer: str, attempt: str, workspace: str, amount: int) -> Json:
     """A payment at Stripe that names an attempt of ours."""
     customer = customer_of(shop, payer)
     assert shop.sandbox.books is not None
