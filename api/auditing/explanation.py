@@ -7,6 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 from uuid import UUID
 
+from api.auditing.conversion import Conversion, Share, conversion_of, share_of
 from domain.account.usage import Tokens, Usage
 from domain.account.usage_facts import (
     Debited,
@@ -70,8 +71,9 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All there is to know about one act. ``charged`` is the wallet's part in µ; ``formula`` is
-    None while the act has no price; ``version`` and ``position`` say where its event stands."""
+    """All there is to know about one act. ``charged`` is the wallet's part in µ; ``conversion`` is
+    None where no units are counted, ``formula`` while the act has no price, ``share`` where units
+    did not pay a part of it; ``version`` and ``position`` say where its event stands."""
 
     usage_id: str
     usage: Usage
@@ -87,12 +89,19 @@ class Explanation:
     cycle_id: str | None
     units: int
     late: bool
+    conversion: Conversion | None
     formula: Formula | None
+    share: Share | None
     charged: int
     balance_before: int
     balance_after: int
     void: UsageVoided | None
     void_position: int | None
+
+    @property
+    def invoiced(self) -> int:
+        """µ of overage: what the invoice of its cycle will ask for this act."""
+        return sum(draw.amount for draw in self.draws if draw.source == "overage")
 
     @property
     def debt(self) -> int:
@@ -113,11 +122,12 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
     if not isinstance(act, Debited | UsageRecorded) or act.usage is None:
         return None
     usage, occurred_at = act.usage, act.usage.occurred_at or act.recorded_at
+    conversion = await conversion_of(book, act, position)
     if isinstance(act, UsageRecorded) and act.rated is None:
         act, paid = await _priced_later(book, place[0], usage_id, act)
         if paid is not None:
             recorded, position = paid
-    rated = act.rated
+    rating = formula(usage.tokens, act.rated) if act.rated else None
     charged, after = await _wallet_move(book, recorded)
     voided = await book.find_cause(place[0], f"void:{usage_id}")
     void = voided[0].fact if voided else None
@@ -136,7 +146,9 @@ async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation |
         cycle_id=act.cycle_id,
         units=act.units,
         late=act.late,
-        formula=formula(usage.tokens, rated) if rated else None,
+        conversion=conversion,
+        formula=rating,
+        share=share_of(act, rating.exact) if rating else None,
         charged=charged,
         balance_before=after + charged,
         balance_after=after,

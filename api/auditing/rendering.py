@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.auditing.conversion import Conversion, Share
 from api.auditing.evidence import (
     CycleView,
     Evidence,
@@ -49,6 +50,33 @@ class FormulaView(msgspec.Struct, frozen=True):
     total_usd: Decimal
 
 
+class ConversionView(msgspec.Struct, frozen=True):
+    """How tokens became units: the sum as text, its exact value as a fraction, rounded up once a
+    call, by the meter of this catalogue version."""
+
+    text: str
+    bucket: str
+    weight_input: int
+    weight_output: int
+    tokens_per_unit: int
+    min_units: int
+    units_exact: str
+    rounding: str
+    units: int
+    catalogue_version: int
+
+
+class ShareView(msgspec.Struct, frozen=True):
+    """Units paid a part of the act; money paid the price of the others, rounded once."""
+
+    text: str
+    included_units: int
+    units: int
+    exact: str
+    rounding: str
+    amount_micros: int
+
+
 class ChargeExplained(msgspec.Struct, frozen=True):
     """All there is to know about one act."""
 
@@ -61,7 +89,9 @@ class ChargeExplained(msgspec.Struct, frozen=True):
     actor: str
     cause: str
     price: PriceUsed | None
+    conversion: ConversionView | None
     formula: FormulaView | None
+    share: ShareView | None
     funding: list[dict[str, Any]]
     charged_micros: int
     balance_before_micros: int
@@ -102,7 +132,9 @@ def explained(workspace_id: str, told: Explanation, around: Evidence) -> ChargeE
         told.actor,
         told.cause,
         price,
+        _conversion(told.conversion) if told.conversion else None,
         _formula(made) if made else None,
+        _share(told.share) if told.share else None,
         [msgspec.to_builtins(draw) for draw in told.draws],
         told.charged,
         told.balance_before,
@@ -134,3 +166,33 @@ def _formula(made: Formula) -> FormulaView:
         made.total,
         usd(made.total),
     )
+
+
+def _conversion(made: Conversion) -> ConversionView:
+    tokens = made.tokens
+    text = (
+        f"({made.weight_input} × {tokens.input} + {made.weight_output} × {tokens.output})"
+        f" / {made.tokens_per_unit} = {made.exact}, rounded up → {made.units} {made.bucket}"
+    )
+    if made.is_minimum:
+        text += f", the least that a call counts (min_units {made.min_units})"
+    return ConversionView(
+        text,
+        made.bucket,
+        made.weight_input,
+        made.weight_output,
+        made.tokens_per_unit,
+        made.min_units,
+        str(made.exact),
+        "ceil",
+        made.units,
+        made.catalogue_version,
+    )
+
+
+def _share(made: Share) -> ShareView:
+    text = (
+        f"price × {made.beyond} / {made.units} = {made.exact} µ, half-even → {made.amount} µ;"
+        f" {made.included} of {made.units} units were included"
+    )
+    return ShareView(text, made.included, made.units, str(made.exact), "half-even", made.amount)

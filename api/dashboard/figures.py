@@ -42,12 +42,12 @@ def count(number: int) -> str:
 
 
 def exact(value: Fraction) -> str:
-    """A fraction whose denominator has no prime factors but 2 and 5, as a decimal, in full."""
+    """A fraction as a decimal, in full; as a fraction where no decimal is exact."""
     digits = 0
     while value.denominator > 1 and (value * 10**digits).denominator > 1:
         digits += 1
         if digits > 30:
-            raise ValueError(f"{value} has no finite decimal form")
+            return f"{count(value.numerator)}/{value.denominator:,}"
     whole, rest = divmod(abs(value.numerator) * 10**digits // value.denominator, 10**digits)
     sign = MINUS if value < 0 else ""
     return f"{sign}{whole:,}.{rest:0{digits}d}" if digits else f"{sign}{whole:,}"

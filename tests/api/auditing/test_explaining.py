@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from adapters.catalogues import FOLDER
 from tests.acceptance.spending import authorize, done, on_plan, put, use
 from tests.api.auditing.sealed import chain, sealing_in
 from tests.api.conftest import Served
@@ -122,3 +123,63 @@ def test_overage_names_the_line_of_the_invoice_that_billed_it(flarex: Served) ->
     for path in ("events", "replay", "verify"):
         asked = flarex.call("GET", f"/v1/audit/{path}", key=stranger, stream="invoice/in_1")
         assert asked.status_code == 404
+
+
+def test_units_are_explained_by_the_rule_that_was_in_force(flarex: Served) -> None:
+    workspace = on_plan(flarex, "starter")
+    call = {"llm_model": None, "action": "chat"}
+    act = done(use(flarex, workspace, "chat_generation", 12_345, 678, **call))
+    least = done(use(flarex, workspace, "chat_generation", 0, **call))
+    dearer = (FOLDER / "flarex.yaml").read_text()
+    for before, after in (("tokens_per_unit: 1000", 700), ("weight_output: 1", 3)):
+        assert before in dearer
+        dearer = dearer.replace(before, f"{before.partition(':')[0]}: {after}")
+    done(flarex.post("/v1/admin/catalogue", {"document": dearer}))
+    later = done(use(flarex, workspace, "chat_generation", 12_345, 678, **call))
+
+    why = explained(flarex, act["usage_id"])
+
+    assert why["formula"] is None
+    assert why["conversion"] == {
+        "text": "(1 × 12345 + 1 × 678) / 1000 = 13023/1000, rounded up → 14 ai_credits",
+        "bucket": "ai_credits",
+        "weight_input": 1,
+        "weight_output": 1,
+        "tokens_per_unit": 1000,
+        "min_units": 1,
+        "units_exact": "13023/1000",
+        "rounding": "ceil",
+        "units": 14,
+        "catalogue_version": 1,
+    }
+    changed = explained(flarex, later["usage_id"])["conversion"]
+    assert (changed["catalogue_version"], changed["units"]) == (2, 21)
+    assert changed["units_exact"] == "14379/700"
+    assert explained(flarex, least["usage_id"])["conversion"]["text"] == (
+        "(1 × 0 + 1 × 0) / 1000 = 0, rounded up → 1 ai_credits,"
+        " the least that a call counts (min_units 1)"
+    )
+
+
+@pytest.mark.scenario("S52")
+def test_the_share_that_credit_pays_is_explained(app: Served) -> None:
+    workspace = on_plan(app, "connect", "5.00")
+    done(use(app, workspace, "compile", 90_000, llm_model="gpt-5.4-mini"))
+    quota = "/v1/billing/compile-quota"
+    app.call("PATCH", quota, {"allow_compile_overflow": True}, workspace=workspace)
+    act = done(use(app, workspace, "compile", 12_000, 3_000, llm_model="gpt-5.4-mini"))
+
+    why = explained(app, act["usage_id"])
+
+    assert why["formula"]["total_micros"] == 9_450
+    assert why["share"] == {
+        "text": "price × 5000 / 15000 = 3150 µ, half-even → 3150 µ;"
+        " 10000 of 15000 units were included",
+        "included_units": 10_000,
+        "units": 15_000,
+        "exact": "3150",
+        "rounding": "half-even",
+        "amount_micros": 3_150,
+    }
+    assert why["charged_micros"] == 3_150
+    assert why["conversion"]["units"] == 15_000
