@@ -199,6 +199,7 @@ def _dunned(row: Status, fact: object) -> Status:
         case GraceMoved():
             return row._replace(
                 first_failed_at=fact.first_failed_at or row.first_failed_at,
+                grace_days=row.grace_days if fact.grace_days is None else fact.grace_days,
                 grace_ends_at=fact.grace_ends_at,
                 blocked_since=None,
             )

@@ -18,7 +18,22 @@ from domain.contract.facts import (
 from domain.contract.policy import plan_of
 from domain.contract.subscription import Subscription
 from domain.facts import Context
+from domain.invoice.invoice import InvoiceDocument
 from domain.workspace.workspace import Workspace
+
+
+def is_owed(subscription: Subscription, document: InvoiceDocument, failed_at: datetime) -> bool:
+    """Whether a failed invoice is of the contract in force; or, while Stripe has none in force, of
+    the one before, if it failed while that ran: the same whichever of the two is told first. Who
+    has subscribed anew owes nothing of the old grace."""
+    stripe_id = document.subscription_id
+    if subscription.stripe is not None and document.cycle_id is not None:
+        return document.cycle_id.startswith(f"{subscription.subscription_id}:")
+    if subscription.stripe is not None:
+        return stripe_id in (None, subscription.stripe_id)
+    ended_at = subscription.ended_at
+    is_last = stripe_id is not None and stripe_id == subscription.ended_stripe_id
+    return is_last and ended_at is not None and failed_at <= ended_at
 
 
 def note_failure(
@@ -35,7 +50,9 @@ def note_failure(
     known = failed.get(invoice_id)
     if known is not None and known <= failed_at:
         return
-    days = subscription.grace_days if failed else plan_of(subscription, plans).grace_days
+    has_ended, ended_plan = subscription.stripe is None, subscription.ended_plan
+    plan = plans.plan(*ended_plan) if has_ended and ended_plan else plan_of(subscription, plans)
+    days = subscription.grace_days if failed else plan.grace_days
     before = subscription.grace_ends_at
     oldest = min([failed_at, *failed.values()])
     ends = oldest + timedelta(days=days)
@@ -52,7 +69,9 @@ def note_failure(
     if known is not None or (failed and ends != before):
         _move(subscription, invoice_id, failed_at, ends, "earlier_failure_learned", context)
     workspace.mark_past_due(invoice_id, oldest, days, ends, context)
-    workspace.move_grace(ends, context, first_failed_at=oldest)
+    if has_ended and workspace.grace_ends_at is not None:
+        ends = min(ends, workspace.grace_ends_at)  # an end that nobody asked for ended it too
+    workspace.move_grace(ends, context, first_failed_at=oldest, grace_days=days)
 
 
 def note_settled(

@@ -211,6 +211,7 @@ class SubscriptionEnded(Fact, frozen=True, kw_only=True, omit_defaults=True):
         if self.stripe_subscription_id is not None:
             subscription.ended_stripe_id = self.stripe_subscription_id
             subscription.ended_at = self.ended_at
+            subscription.ended_plan = (subscription.plan_id, subscription.plan_version)
         subscription.stripe = None
         subscription.scheduled = subscription.migration = None
         subscription.cancellation = None
@@ -229,7 +230,8 @@ class SubscriptionPastDue(Fact, frozen=True, kw_only=True, omit_defaults=True):
     grace_ends_at: datetime
 
     def apply(self, subscription: Subscription) -> None:
-        subscription.status = "past_due"
+        if subscription.stripe is not None:  # else it is the debt of a contract that has ended
+            subscription.status = "past_due"
         subscription.failed_invoices = {
             **subscription.failed_invoices,
             self.invoice_id: self.first_failed_at,

@@ -215,7 +215,8 @@ class Subscription(Aggregate, omit_defaults=True, gc=False):
     stripe: StripeLink | None = None  # None: no card stands behind it
     announced: tuple[str, ...] = ()  # subscriptions at Stripe whose first payment is under way
     ended_stripe_id: str | None = None  # the one before,
-    ended_at: datetime | None = None  # and when that ended
+    ended_at: datetime | None = None  # when that ended,
+    ended_plan: tuple[str, int] | None = None  # and on which plan
     failed_invoices: dict[str, datetime] = {}  # id at Stripe -> its first failure
     grace_days: int = 0
     grace_ends_at: datetime | None = None

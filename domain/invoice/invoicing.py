@@ -11,7 +11,7 @@ from domain.account.credit_account import CreditAccount
 from domain.account.overage import OverageLine
 from domain.catalogue.catalogue import PlanCatalogue
 from domain.commands import Command, Stream
-from domain.contract.dunning import note_failure, note_settled
+from domain.contract.dunning import is_owed, note_failure, note_settled
 from domain.contract.facts import OverageInvoiced
 from domain.contract.policy import grant_what_is_due
 from domain.contract.processor import Contracts, InvoiceIsFinal, OverageItem
@@ -71,12 +71,11 @@ class Invoicing(ContractSync):
             invoice.mirror(document, context)
             if failure is not None:
                 _note_failure(invoice, failure, context)
-            in_force = subscription.stripe_id
-            concerned = in_force is not None and ours in (None, in_force)
             settled = invoice.status in ("paid", "void")
-            if failure and concerned and not settled and is_dunned(document, remote_status):
+            if failure and not settled and is_dunned(document, remote_status):
                 first = invoice.first_failed_at or failure.failed_at
-                note_failure(subscription, workspace, plans, document.id, first, context)
+                if is_owed(subscription, document, first):
+                    note_failure(subscription, workspace, plans, document.id, first, context)
             elif settled:
                 note_settled(subscription, workspace, document.id, context)
                 grant_what_is_due(account, subscription, plans, context)

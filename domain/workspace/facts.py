@@ -119,9 +119,12 @@ class GraceMoved(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     grace_ends_at: datetime
     first_failed_at: datetime | None = None
+    grace_days: int | None = None  # where they are others, too
 
     def apply(self, workspace: Workspace) -> None:
         workspace.first_failed_at = self.first_failed_at or workspace.first_failed_at
+        if self.grace_days is not None:
+            workspace.grace_days = self.grace_days
         workspace.move_grace_to(self.grace_ends_at)
 
 

@@ -220,7 +220,12 @@ class Workspace(Aggregate, omit_defaults=True, gc=False):
         )
 
     def move_grace(
-        self, grace_ends_at: datetime, context: Context, *, first_failed_at: datetime | None = None
+        self,
+        grace_ends_at: datetime,
+        context: Context,
+        *,
+        first_failed_at: datetime | None = None,
+        grace_days: int | None = None,
     ) -> None:
         """The grace ends at another instant; a no-op unless it does."""
         if self.status == "past_due" and grace_ends_at != self.grace_ends_at:
@@ -229,6 +234,7 @@ class Workspace(Aggregate, omit_defaults=True, gc=False):
                     **self.stamp(context, f"grace:{self.version + 1}"),
                     grace_ends_at=grace_ends_at,
                     first_failed_at=first_failed_at,
+                    grace_days=None if grace_days == self.grace_days else grace_days,
                 )
             )
 

@@ -124,7 +124,9 @@ def check_overage(world: ContractWorld) -> None:
         if isinstance(fact, SubscriptionStarted):
             backed[fact.subscription_id] = fact.stripe_subscription_id is not None
         elif isinstance(fact, CycleClosed) and any(o.amount_minor for o in fact.overage):
-            for number, line in enumerate(fact.overage if backed[contract_of(fact)] else ()):
+            for number, line in enumerate(
+                fact.overage if backed[contract_of(fact.cycle_id)] else ()
+            ):
                 expected[fact.cycle_id, number] = [line.amount_minor]
     waiting = set(world.ours().unbilled)
     for place, amounts in expected.items():
@@ -134,9 +136,9 @@ def check_overage(world: ContractWorld) -> None:
     assert not waiting, "nothing will ever bill it"
 
 
-def contract_of(closed: CycleClosed) -> str:
+def contract_of(cycle_id: str) -> str:
     """The subscription whose cycle it was; another one may be in force when it is closed."""
-    return closed.cycle_id.split(":")[0]
+    return cycle_id.split(":", maxsplit=1)[0]
 
 
 def check_charges(world: ContractWorld) -> None:
@@ -172,10 +174,11 @@ def check_invoices(world: ContractWorld) -> None:
         assert mirrored.status == one["status"]
         dunned = one["billing_reason"] in DUNNED or one["metadata"].get("kind") == "overage"
         failed = one["status"] == "open" and one["attempt_count"] > 0
+        cycle = one["metadata"].get("cycle_id", "")
         if (
             dunned
             and failed
-            and ours.stripe_id in (stripe_id, None if stripe_id else ours.stripe_id)
+            and (ours.stripe_id == stripe_id or contract_of(cycle) == ours.subscription_id)
         ):
             owed.add(one["id"])
     if ours.stripe is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.postgres.database import Database
 from tests.acceptance.paying import deliver, events_of, settle
-from tests.acceptance.spending import done, refused
+from tests.acceptance.spending import done, put, refused
 from tests.acceptance.subscribing import (
     at,
     change,
@@ -20,6 +20,7 @@ from tests.acceptance.subscribing import (
     replace_card,
     spend,
     stripe_invoices,
+    subscribe,
     subscribed,
     subscription,
     with_bots,
@@ -245,3 +246,48 @@ def replace_card_silently(shop: Sandboxed, workspace: str) -> None:
     saved = shop.sandbox.control.card(customer["id"], "pm_card_visa")
     [one] = books.find("subscription", customer=customer["id"])
     books.put(one | {"default_payment_method": saved["id"]})
+
+
+@pytest.mark.scenario("S90")
+def test_s90_told_all_at_once_and_late_it_is_the_same_debt_and_the_same_way_out(
+    shop: Sandboxed,
+) -> None:
+    shop.sandbox.control.post("/billing", after_last="cancel")
+    workspace = subscribed(shop, "starter")
+    replace_card(shop, workspace, FAILS)
+    shop.to("2026-09-05T00:00:00Z")
+    settle(shop)
+
+    assert subscription(shop, workspace)["plan"] == "free"
+    owed = subscription(shop, workspace)["past_due"]
+    assert (owed["first_failed_at"], owed["unpaid_invoices"]) == (FAILED, 1)
+    grace = status(shop.app, workspace)["grace"]
+    assert (grace["first_failed_at"], grace["ends_at"], grace["days"]) == (FAILED, GRACE, 3)
+    refused(deploy(shop.app, workspace, "d1"), 402, "deploy_blocked_past_due")
+
+    replace_card_silently(shop, workspace)
+    pay(shop, renewal(shop, workspace))
+    settle(shop)
+    assert banner(shop, workspace) == "none"
+    done(deploy(shop.app, workspace, "d1"), 200)
+
+
+def test_who_subscribes_anew_is_not_dunned_for_what_stripe_still_collects(
+    shop: Sandboxed,
+) -> None:
+    shop.sandbox.control.post("/billing", after_last="cancel")
+    workspace = unpaid(shop, "pro")
+    put(shop.app, "/v1/billing/overage", {"enabled": True}, workspace)
+    spend(shop, workspace, 5_200)
+    for day in ("04", "09", "16"):
+        at(shop, f"2026-07-{day}T01:00:00Z")
+    at(shop, "2026-07-18T00:00:00Z")
+    subscribe(shop, workspace, "starter")
+
+    at(shop, "2026-07-30T00:00:00Z")  # by then the overage of Pro was asked for again
+
+    own = stripe_invoices(shop, workspace)[1]
+    assert (own["total"], own["status"]) == (300, "open")
+    assert happened(shop, own["id"], "invoice").count("InvoicePaymentFailed") > 1
+    assert (status(shop.app, workspace)["status"], banner(shop, workspace)) == ("active", "none")
+    done(deploy(shop.app, workspace, "d1"), 200)

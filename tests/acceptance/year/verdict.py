@@ -158,8 +158,8 @@ def graces(journal: Journal, workspace: str) -> list[str]:
         if entry.kind == "PlanChanged":
             plan = (data["to_plan"], data["to_version"])
         elif entry.kind == "SubscriptionStarted":
-            plan = (data["plan_id"], data["plan_version"])
-            failed = {} if data.get("stripe_subscription_id") else failed
+            if data.get("stripe_subscription_id"):  # else what failed is the one's before it
+                plan, failed = (data["plan_id"], data["plan_version"]), {}
         elif entry.kind == "SubscriptionPastDue":
             days = days if failed else int(journal.plans[plan].get("grace_days", 0))
             failed[data["invoice_id"]] = moment(data["first_failed_at"])

@@ -215,11 +215,17 @@ def test_which_failures_make_past_due(reason: str, status: str, dunned: bool) ->
 
 
 def test_our_own_invoices_for_overage_make_past_due() -> None:
-    own = document(billing_reason="manual", subscription_id=None, cycle_id="c")
-    assert is_dunned(own, None)
     owing = Owing()
+    own = overage(owing)
+    assert is_dunned(own, None)
     owing.note(own, failure=Failure("evt_o", FAILED, 1))
     assert owing.subscription.status == "past_due"
+
+
+def overage(owing: Owing) -> InvoiceDocument:
+    """An invoice of ours for the overage of the contract that is in force."""
+    cycle = owing.subscription.cycle_id
+    return document("in_own", billing_reason="manual", subscription_id=None, cycle_id=cycle)
 
 
 def test_a_subscription_that_stripe_gives_up_ends_the_grace_and_pauses_no_bot() -> None:
@@ -254,6 +260,51 @@ def test_whoever_subscribes_again_owes_nothing_of_the_old_grace() -> None:
     run(owing.ledger.activate(owing.stripe.live, 1_000, owing.context))
     assert (owing.workspace.status, owing.subscription.status) == ("active", "active")
     assert owing.subscription.failed_invoices == {}
+
+
+@pytest.mark.parametrize("reason", ["payment_failed", "user"])
+@pytest.mark.parametrize("failed_days_ago", [1, 10])
+def test_an_end_that_is_told_before_the_failure_leaves_the_same_debt(
+    reason: str, failed_days_ago: int
+) -> None:
+    """Also where it is both told and paid long after the end: that lets deploys go on (X38)."""
+    found = []
+    for failure_first in (True, False):
+        owing = Owing()
+        owing.later(days=failed_days_ago)
+        if failure_first:
+            owing.fail()
+        owing.stripe.change(status="canceled", ended_at=owing.now, end_reason=reason)
+        owing.sync()
+        owing.fail()
+        grace, ended = owing.workspace.grace_ends_at, owing.now
+        assert grace == (min(FAILED + GRACE, ended) if reason != "user" else FAILED + GRACE)
+        assert owing.subscription.status == "active", "on the plan that everybody has"
+        found.append((owing.subscription.failed_invoices, owing.subscription.grace_ends_at))
+        owing.pay()
+        assert owing.workspace.status == "active"
+    assert found[0] == found[1]
+
+
+def test_what_the_contract_before_owes_is_no_debt_of_the_new_one() -> None:
+    """Stripe goes on trying to collect its last invoices."""
+    owing = Owing()
+    own = overage(owing)
+    owing.note(own, failure=Failure("evt_o", FAILED, 1))
+    owing.fail()
+    owing.stripe.change(status="canceled", ended_at=owing.now, end_reason="payment_failed")
+    owing.sync()
+    owing.stripe.start(WORKSPACE, _price(owing), owing.now)
+    owing.stripe.change(id="sub_again")
+    run(owing.ledger.activate(owing.stripe.live, 1_000, owing.context))
+    owing.later(days=3)
+
+    owing.note(own, failure=Failure("evt_again", owing.now, 2))
+    owing.fail(at=owing.now)
+
+    assert (owing.workspace.status, owing.subscription.status) == ("active", "active")
+    owing.note(overage(owing), failure=Failure("evt_new", owing.now, 1))
+    assert owing.workspace.status == "past_due"
 
 
 def _price(owing: Tenant) -> Price:
