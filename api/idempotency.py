@@ -27,6 +27,10 @@ where none of its process's connections is left."""
 BEAT_S = 15.0
 """How often whoever answers gives one: a model may talk for minutes."""
 
+NOBODY = "(answered for the time being)"
+"""Who has a key whose answer was not the last word: no connection is called so, and the next
+request with the same body takes it over at once."""
+
 NAME = "workspace_id = %s AND method = %s AND path = %s AND key = %s"
 CLAIM = """
     INSERT INTO idempotency_keys (workspace_id, method, path, key, fingerprint, claimed_by)
@@ -51,6 +55,10 @@ BEAT = f"""
 KEEP = f"""
     UPDATE idempotency_keys SET status = %s, body = %s, position = %s
     WHERE {NAME} AND created_at = %s
+"""  # noqa: S608
+RELEASE = f"""
+    UPDATE idempotency_keys SET claimed_by = '{NOBODY}'
+    WHERE {NAME} AND created_at = %s AND status IS NULL
 """  # noqa: S608
 FORGET = f"DELETE FROM idempotency_keys WHERE {NAME} AND created_at = %s AND status IS NULL"  # noqa: S608
 
@@ -100,6 +108,10 @@ class Kept(NamedTuple):
         return Response(self.body, self.status, headers, media)
 
 
+BROKEN_OFF = Kept(HTTPStatus.INTERNAL_SERVER_ERROR, b"", None, {})
+"""Nobody can tell how far it came."""
+
+
 class Claim:
     """A key whose first request is ours to answer. Signs of life keep it ours until then."""
 
@@ -111,13 +123,17 @@ class Claim:
         self._beating: asyncio.Task[None] = asyncio.create_task(self._beat())
 
     async def settle(self, kept: Kept | None) -> None:
-        """Remember the answer; one that may be different next time is forgotten instead."""
+        """Remember the answer. One that may be different next time is not: None and a 409 leave
+        nothing behind, of any other only what was asked is remembered."""
         self._over.set()
         await asyncio.gather(self._beating, return_exceptions=True)
         name, began = self._name, self._began
         async with self._call.house.pool.connection() as connection:
-            if kept is None or kept.provisional or kept.status == 409 or kept.status >= 500:
+            if kept is None or kept.status == HTTPStatus.CONFLICT:
                 await connection.execute(FORGET, (*name, began))
+            elif kept.provisional or kept.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                # It may have been begun: under this key nothing else may be asked for.
+                await connection.execute(RELEASE, (*name, began))
             else:
                 stored = (kept.status, kept.body, kept.position)
                 await connection.execute(KEEP, (*stored, *name, began))
@@ -163,7 +179,7 @@ async def once(
     claimed = await claim(call, key, body)
     if isinstance(claimed, Kept):
         return claimed.response(replayed=True)
-    kept = None
+    kept = BROKEN_OFF
     try:
         kept = await _carry_out(call, act, key)
     finally:

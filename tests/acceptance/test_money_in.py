@@ -47,6 +47,27 @@ def test_s20_a_key_of_another_amount_is_refused(shop: Sandboxed) -> None:
     assert len(intents(shop)) == 1
 
 
+@pytest.mark.parametrize(("fault", "status"), [("drop_after", 202), ("rate_limit", 503)])
+def test_a_key_stays_that_of_its_body_while_the_outcome_is_unknown(
+    shop: Sandboxed, fault: str, status: int
+) -> None:
+    workspace = with_card(shop)
+    shop.sandbox.control.script(
+        {"path": "/v1/payment_intents", "method": "POST", "fault": fault, "times": 2}
+    )
+    assert topup(shop, workspace, 20, "K").status_code == status
+    shop.sandbox.control.script()
+
+    refused(topup(shop, workspace, 30, "K"), 422, "idempotency_key_reuse")
+    refused(topup(shop, workspace, 20, "K", payment_ref="w"), 422, "idempotency_key_reuse")
+
+    assert done(topup(shop, workspace, 20, "K"), 200)["status"] == "succeeded"
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
+    refused(topup(shop, workspace, 30, "K"), 422, "idempotency_key_reuse")
+    again = topup(shop, workspace, 20, "K")
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+
+
 def test_s24_the_saved_card_is_charged_once_and_credited_at_once(shop: Sandboxed) -> None:
     workspace = with_card(shop)
 
