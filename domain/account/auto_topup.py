@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from domain.account.credit_facts import CreditsExpired
 from domain.account.state import AccountState
 from domain.account.topup_facts import (
     AutoTopUp,
@@ -41,6 +42,7 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
     ) -> None:
         """Put the customer's order in force; it also ends every suspension whose cause is gone.
         The same order again is a no-op."""
+        self.expire_credits(context)
         order = (enabled, threshold, amount, target, monthly_cap, most)
         auto = self.auto_topup
         if auto is None or auto.suspended is not None or _terms(auto) != order:
@@ -58,6 +60,26 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
         if not has_card:
             self.suspend_topup("no_card", context)
         self.consider_topup(context)
+
+    def expire_credits(self, context: Context) -> None:
+        """Write off what is left of grants whose time is over, oldest expiry first."""
+        for grant in self.wallet.expired(self.moment(context)):
+            self.record(
+                CreditsExpired(
+                    **self.stamp(context, f"expiry:{grant.grant_id}:{self.version + 1}"),
+                    grant_id=grant.grant_id,
+                    amount=grant.remaining,
+                    balance_after=self.balance - grant.remaining,
+                )
+            )
+
+    def expire_first(self, context: Context) -> None:
+        """Write them off before a decision that moves no money itself; what that leaves may ask
+        for a charge."""
+        before = self.version
+        self.expire_credits(context)
+        if self.version > before:
+            self.consider_topup(context)
 
     def consider_topup(self, context: Context) -> None:
         """Decide to charge the card if the balance, as it is now, asks for it: at most one
@@ -124,9 +146,10 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
             self.suspend_topup("declines", context)
 
     def suspend_topup(self, reason: Suspension, context: Context) -> None:
-        """Leave the card alone; the same reason again is a no-op."""
+        """Leave the card alone; the same reason again is a no-op, and any while there is no card:
+        only a new one ends that."""
         auto = self.auto_topup
-        if auto is not None and auto.enabled and auto.suspended != reason:
+        if auto is not None and auto.enabled and auto.suspended not in (reason, "no_card"):
             stamp = self.stamp(context, f"auto_topup_suspended:{self.version + 1}")
             self.record(AutoTopUpSuspended(**stamp, reason=reason))
 
@@ -134,6 +157,7 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
         """There is a card, and a new one: what the old one did counts no more."""
         auto = self.auto_topup
         if auto is not None and auto.suspended in OF_THE_CARD:
+            self.expire_credits(context)
             self._resume("card_saved", context)
             self.consider_topup(context)
 

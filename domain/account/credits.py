@@ -10,7 +10,6 @@ from domain.account.credit_facts import (
     AccountFrozen,
     AccountUnfrozen,
     Credited,
-    CreditsExpired,
     CreditSource,
     CreditsReinstated,
     CreditsReversed,
@@ -169,6 +168,7 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
         """Stop all spending for a reason; the same reason and reference again is a no-op."""
         if (reason, ref) in self.freezes:
             return
+        self.expire_credits(context)
         cause = f"freeze:{reason}:{ref}:{self.version + 1}"
         self.record(AccountFrozen(**self.stamp(context, cause), reason=reason, ref=ref, note=note))
 
@@ -176,6 +176,7 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
         self, reason: str | None, ticket_ref: str, note: str | None, context: Context
     ) -> None:
         """Lift one kind of reason, or every reason when ``reason`` is None."""
+        self.expire_credits(context)
         for kind, ref in self.freezes:
             if reason is not None and kind != reason:
                 continue
@@ -195,6 +196,7 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
         """Lift one reason, if it stands."""
         if (reason, ref) not in self.freezes:
             return
+        self.expire_credits(context)
         self.record(
             AccountUnfrozen(
                 **self.stamp(context, f"unfreeze:{reason}:{ref}:{self.version + 1}"),
@@ -205,15 +207,3 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
             )
         )
         self.consider_topup(context)
-
-    def expire_credits(self, context: Context) -> None:
-        """Write off what is left of grants whose time is over, oldest expiry first."""
-        for grant in self.wallet.expired(self.moment(context)):
-            self.record(
-                CreditsExpired(
-                    **self.stamp(context, f"expiry:{grant.grant_id}:{self.version + 1}"),
-                    grant_id=grant.grant_id,
-                    amount=grant.remaining,
-                    balance_after=self.balance - grant.remaining,
-                )
-            )

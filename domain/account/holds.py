@@ -118,6 +118,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         :raises HoldClosed: it was settled, released or has expired.
         """
         hold = self.open_hold(hold_id, context)
+        self.expire_first(context)
         expires_at = max(self.moment(context) + ttl, hold.expires_at)
         self.record(
             HoldExtended(
@@ -135,6 +136,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         :raises HoldClosed: it was settled, released or has expired.
         """
         self.open_hold(hold_id, context)
+        self.expire_first(context)
         self.record(
             HoldReleased(
                 **self.stamp(context, f"hold_end:{hold_id}"), hold_id=hold_id, reason=reason
