@@ -182,7 +182,10 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
             return False
         rated = book.rate(usage.tokens, entry)
         owed = rated.total
-        if original.draws:  # of units, an allowance paid the rest when it was recorded
+        waterfall = self.policy.waterfalls.get(usage.meter, ()) if self.policy else ()
+        if not original.units and "allowance" in waterfall:
+            owed = 0  # counted in units, of which it used none: so is one that is priced at once
+        elif original.draws:  # of units, an allowance paid the rest when it was recorded
             exact, part = exact_cost(usage.tokens, rated.price)
             owed = round_half_even(exact * original.unpaid_units, part * original.units)
         self.expire_credits(context)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from adapters.postgres.database import Database
+from tests.acceptance.conftest import catalogue
 from tests.acceptance.spending import done, refused, to, use
-from tests.api.conftest import Served
+from tests.api.conftest import Served, serve, settings_of
 
 DAY_2, DAY_3 = "2026-06-02T00:00:00Z", "2026-06-03T00:00:00Z"
 
 
-def priced(app: Served, input_usd: str = "3.00") -> None:
+def priced(app: Served, input_usd: str = "3.00", output_usd: str = "0") -> None:
     """The model gets its price, and what waited for it is rated."""
     to(app, DAY_2)
-    price = {"model": "new-model", "input_usd_per_m": input_usd, "output_usd_per_m": "0"}
+    price = {"model": "new-model", "input_usd_per_m": input_usd, "output_usd_per_m": output_usd}
     book = {"markup_bps": 0, "effective_from": DAY_2, "entries": [price]}
     assert done(app.post("/v1/admin/price-books", book))["rated"] == 1
 
@@ -110,3 +115,26 @@ def test_a_late_price_takes_nothing_of_a_grant_that_is_over(faces0: Served) -> N
 
     assert faces0.facts(workspace)[-3:] == ["CreditsExpired", "UsageRated", "Debited"]
     assert faces0.balance(workspace) == 1_000_000 - 3_000
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_act_of_no_units_costs_nothing_whenever_its_price_comes(
+    database: Database, tmp_path: Path, early: bool
+) -> None:
+    """The meter counts what goes in; this act had only an output."""
+    counted = "tokens_per_unit: 1, weight_output: 0, waterfall: [oauth, allowance, wallet]"
+    was = counted.replace("weight_output: 0, ", "")
+    changes = (("markup_bps: 500", "markup_bps: 0"), (was, counted))
+    with serve(settings_of(database, catalogue(tmp_path, "faces", *changes))) as app:
+        workspace = app.workspace("1.00")
+        model = "gpt-5.4" if early else "new-model"
+        act = {"llm_model": model, "mode": "record"}
+
+        told = done(use(app, workspace, "interview", 0, 1_000, **act))
+        if not early:
+            priced(app, output_usd="15.00")
+
+        assert [one for one in told["funding"] if one["amount_micros"]] == []
+        assert app.balance(workspace) == 1_000_000
+        assert app.facts(workspace)[-1] == ("UsageRecorded" if early else "UsageRated")
+        assert app.get("/v1/audit/compare")["differences"] == []
