@@ -139,12 +139,18 @@ def charge(found: Json, refunds: Iterable[Json]) -> Charge:
 
 
 def contest(found: Json) -> Contest:
-    """A dispute, with what moved so far: each move is a balance transaction."""
+    """A dispute, with what moved so far: each move is a balance transaction. Where the account
+    is kept in another currency than the payment, a move is of all that is disputed."""
     currency = found["currency"]
-    moves = [to_micros(one["amount"], currency) for one in found.get("balance_transactions") or ()]
+    amount = to_micros(found["amount"], currency)
+    moves = []
+    for one in found.get("balance_transactions") or ():
+        same = one.get("currency", currency) == currency
+        whole = amount if one["amount"] > 0 else -amount
+        moves.append(to_micros(one["amount"], currency) if same else whole)
     return Contest(
         id=found["id"],
-        amount=to_micros(found["amount"], currency),
+        amount=amount,
         charge=id_of(found.get("charge")) or None,
         intent=id_of(found.get("payment_intent")) or None,
         withdrawn=-sum(move for move in moves if move < 0),

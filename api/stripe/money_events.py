@@ -75,6 +75,9 @@ async def disputed(event: StripeEvent, till: Till, context: Context) -> Disposit
         contest = replace(contest, withdrawn=contest.amount)
     if step == "funds_reinstated" and not contest.reinstated:
         contest = replace(contest, reinstated=contest.amount)
+    if contest.intent is None and contest.charge:
+        charge = await till.payments.charge(contest.charge)
+        contest = replace(contest, intent=charge.intent if charge else None)
     intent = await _intent(contest.intent, till) if contest.intent else None
     workspace_id = intent.workspace_id if intent else None
     if workspace_id is None:

@@ -20,7 +20,7 @@ from domain.payment.facts import (
     attempt_id,
 )
 from domain.payment.processor import Intent
-from domain.payment.state import PaymentState
+from domain.payment.state import PaymentState, given_back
 
 RANK: dict[RefundState, int] = {"pending": 0, "succeeded": 1, "failed": 2}
 
@@ -106,7 +106,7 @@ class ReturnedPayment(PaymentState, omit_defaults=True, gc=False):
         if not news:
             return
         merged = {**self.refunds, **news}
-        cumulative = sum(amount for amount, state in merged.values() if state != "failed")
+        cumulative = given_back(merged)
         self.record(
             PaymentRefunded(
                 **self.stamp(context, f"{cause}:{cumulative}:{self.version + 1}"),
@@ -145,10 +145,12 @@ class ReturnedPayment(PaymentState, omit_defaults=True, gc=False):
             self.record(DisputeFundsReinstated(**stamp, dispute_id=dispute_id, amount=amount))
 
     def dispute_closed(self, dispute_id: str, outcome: DisputeOutcome, context: Context) -> bool:
-        """The bank decided; False if that was known."""
-        if self.disputes[dispute_id].outcome is not None:
+        """The bank decided; False if that was known. Only what was lost may be won after all."""
+        before = self.disputes[dispute_id].outcome
+        if before == outcome or before not in (None, "lost"):
             return False
-        stamp = self.stamp(context, f"dispute:{dispute_id}:closed")
+        again = "" if before is None else f":{outcome}"
+        stamp = self.stamp(context, f"dispute:{dispute_id}:closed{again}")
         self.record(DisputeClosed(**stamp, dispute_id=dispute_id, outcome=outcome))
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from domain.facts import Aggregate
@@ -9,6 +10,21 @@ from domain.payment.facts import Dispute, Doubt, Kind, RefundState, Via
 from domain.payment.processor import Order
 
 OPEN = ("requested", "submitted", "requires_action")
+
+OF_A_CHARGE = ("ch_", "py_")
+"""How ids of charges begin; what is told under one is all that went back of it."""
+
+
+def given_back(refunds: Mapping[str, tuple[int, RefundState]]) -> int:
+    """µ of refunds that did not fail, by Stripe's id. What a charge says went back in all and
+    what its refunds say one by one is the same money."""
+    whole = single = 0
+    for id, (amount, state) in refunds.items():
+        if state != "failed" and id.startswith(OF_A_CHARGE):
+            whole += amount
+        elif state != "failed":
+            single += amount
+    return max(whole, single)
 
 
 class PaymentState(Aggregate, omit_defaults=True, gc=False):
@@ -50,13 +66,13 @@ class PaymentState(Aggregate, omit_defaults=True, gc=False):
     @property
     def refunded(self) -> int:
         """µ that Stripe gave back, or is about to."""
-        return sum(amount for amount, state in self.refunds.values() if state != "failed")
+        return given_back(self.refunds)
 
     @property
     def taken_back(self) -> int:
         """µ of its credits that must be reversed now, whatever happened in which order (L8)."""
-        contested = sum(d.withdrawn - d.reinstated for d in self.disputes.values())
-        return min(self.credited, self.refunded + max(contested, 0))
+        contested = sum(max(d.withdrawn - d.reinstated, 0) for d in self.disputes.values())
+        return min(self.credited, self.refunded + contested)
 
     def awaits(self, intent_id: str) -> bool:
         """Whether what is told of a payment has to wait until an administrator, or the payment's

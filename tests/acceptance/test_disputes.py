@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from adapters.postgres.database import Database
 from tests.acceptance.paying import balance, deliver, events_of, paid, settle, topup, with_card
 from tests.acceptance.spending import done, refused
-from tests.api.sandboxed import Sandboxed, sandboxed
+from tests.api.sandboxed import Sandboxed, event, sandboxed, send
 
 TWENTY = 20_000_000
 STEPS = (
@@ -96,3 +97,89 @@ def test_s41_a_dispute_of_a_payment_that_is_not_known_yet_freezes_and_takes_once
     assert balance(shop, workspace)["balance_micros"] == 0
     facts = shop.app.facts(workspace)
     assert (facts.count("Credited"), facts.count("CreditsReversed")) == (1, 1)
+
+
+def tell(shop: Sandboxed, step: str, charge: str, id: str = "du_told01", **more: Any) -> str:
+    """An event of a dispute that the sandbox does not know; what was said of it."""
+    assert shop.sandbox.books is not None
+    contested: dict[str, Any] = {"id": id, "object": "dispute", "amount": 2000, "currency": "usd"}
+    contested |= {"charge": charge, "status": "needs_response", "balance_transactions": []}
+    contested["payment_intent"] = shop.sandbox.books.get("charge", charge)["payment_intent"]
+    told = send(shop.app, event(f"charge.dispute.{step}", contested | more))
+    return str(done(told, 200)["disposition"])
+
+
+def test_s41_a_lost_dispute_that_is_won_after_all_releases_the_account(shop: Sandboxed) -> None:
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    for step in ("created", "funds_withdrawn"):
+        tell(shop, step, charge)
+    tell(shop, "closed", charge, status="lost")
+    assert balance(shop, workspace)["balance_micros"] == 0
+    assert balance(shop, workspace)["is_frozen"] is True
+
+    tell(shop, "funds_reinstated", charge, status="won")
+    tell(shop, "closed", charge, status="won")
+
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
+    assert balance(shop, workspace)["is_frozen"] is False
+    assert tell(shop, "closed", charge, status="lost") == "applied"
+    assert balance(shop, workspace)["is_frozen"] is False
+
+
+def test_s41_a_dispute_that_names_only_its_charge_takes_the_credits_too(shop: Sandboxed) -> None:
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+
+    for step in ("created", "funds_withdrawn"):
+        tell(shop, step, charge, payment_intent=None)
+
+    assert balance(shop, workspace)["balance_micros"] == 0
+    assert shop.app.facts(workspace)[-2:] == ["AccountFrozen", "CreditsReversed"]
+
+
+def test_s41_what_one_dispute_gave_back_does_not_pay_for_another(shop: Sandboxed) -> None:
+    """More came back than had been taken: exchange rates, say."""
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    moves = [{"amount": -500, "currency": "usd"}, {"amount": 900, "currency": "usd"}]
+    tell(shop, "funds_withdrawn", charge, amount=500, balance_transactions=moves[:1])
+    tell(shop, "funds_withdrawn", charge, id="du_told02", amount=1000)
+    assert balance(shop, workspace)["balance_micros"] == 5_000_000
+
+    tell(shop, "funds_reinstated", charge, amount=500, balance_transactions=moves)
+
+    assert balance(shop, workspace)["balance_micros"] == 10_000_000
+
+
+def test_s41_a_move_in_the_accounts_own_currency_is_of_all_that_is_disputed(
+    shop: Sandboxed,
+) -> None:
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    moves = [{"amount": -1380, "currency": "eur"}, {"amount": 1402, "currency": "eur"}]
+
+    tell(shop, "funds_withdrawn", charge, amount=1500, balance_transactions=moves[:1])
+    assert balance(shop, workspace)["balance_micros"] == 5_000_000
+    tell(shop, "funds_reinstated", charge, amount=1500, balance_transactions=moves)
+
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
+
+
+def test_what_a_charge_and_its_refund_tell_is_the_same_money(shop: Sandboxed) -> None:
+    """Of a charge that Stripe does not show (any more)."""
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    assert shop.sandbox.books is not None
+    known = shop.sandbox.books.get("charge", charge)
+    gone = known | {"id": "ch_gone0001", "amount_refunded": 500, "refunds": None}
+    back = {"id": "re_gone0001", "object": "refund", "amount": 500, "currency": "usd"}
+    back |= {"charge": "ch_gone0001", "status": "succeeded"}
+    back["payment_intent"] = known["payment_intent"]
+
+    for type, what in (("charge.refunded", gone), ("refund.updated", back)) * 2:
+        done(send(shop.app, event(type, what)), 200)
+
+    assert balance(shop, workspace)["balance_micros"] == 15_000_000
+    done(send(shop.app, event("charge.refunded", gone | {"amount_refunded": 800})), 200)
+    assert balance(shop, workspace)["balance_micros"] == 12_000_000
