@@ -74,6 +74,10 @@ class Api:
         """
         return self._call("POST", path, json.dumps(body).encode(), workspace, key, {})
 
+    def put(self, path: str, body: Any, workspace: str | None, *, key: str) -> Any:
+        """As `post`."""
+        return self._call("PUT", path, json.dumps(body).encode(), workspace, key, {})
+
     def pages(self, path: str, workspace: str | None = None) -> Iterator[Any]:
         """Every item of a listing, page by page."""
         cursor: dict[str, str | int] = {}
@@ -111,7 +115,7 @@ class Api:
             trouble = "did not answer"
             try:
                 response = self._http.request(
-                    method, path, content=content, headers=headers, params=query
+                    method, path, content=content, headers=headers, params=query or None
                 )
                 if response.status_code not in TRY_AGAIN:
                     return _answer(response)

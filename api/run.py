@@ -24,7 +24,7 @@ from adapters.sealing import signing_key
 from adapters.settings import read_settings
 from api.client import Api, ApiRefused
 from api.commands.plain import plain_errors
-from api.demo import workload
+from api.demo import contracts, workload
 from api.gateway.provider import Provider
 from api.running.access import admin_key, workspace_key
 from api.running.child import Child
@@ -151,6 +151,7 @@ def furnish(running: Running, api: Api, sold: workload.Market) -> list[dict[str,
         say(f"inventing {tenant.name}, {tenant.ends}")
         id = workload.open_workspace(api, tenant.name, f"demo-{number}")
         workload.generate(api, tenant, id, number, sold, now)
+        _sign(running, api, id, tenant.name)
         key = workspace_key(deployment.database, id, tenant.name)
         done = [*done, {"id": id, "name": tenant.name, "key": key}]
         notes.keep(workspaces=done)
@@ -163,6 +164,14 @@ def furnish(running: Running, api: Api, sold: workload.Market) -> list[dict[str,
         done = [*done, {"id": id, "name": workload.TRIAL, "key": key}]
         notes.keep(workspaces=done)
     return done
+
+
+def _sign(running: Running, api: Api, id: str, name: str) -> None:
+    """What a tenant agreed to, where nobody's money moves."""
+    contract = contracts.contract_of(running.catalogue, name)
+    access = running.stripe.access
+    if contract and access and access.is_sandbox and access.url:
+        contracts.carry_out(api, access.url, id, contract)
 
 
 def _is_there(api: Api, id: str) -> bool:

@@ -150,7 +150,7 @@ def generate(api: Api, tenant: Tenant, id: str, number: int, sold: Market, now: 
             id,
             key=f"demo-topup-{id}",
         )
-    if tenant.promo:
+    if sold.is_rated and tenant.promo:
         api.post(
             f"/v1/admin/workspaces/{id}/credits",
             {"amount_usd": tenant.promo, "category": "promotional", "reason": "Welcome"},

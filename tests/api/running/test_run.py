@@ -93,7 +93,15 @@ def test_two_catalogues_share_a_folder_and_not_a_ledger(state_folder: Path) -> N
             "tokens": {"input": 12_345, "output": 678},
         }
         charged = flarex.call("POST", "/v1/usage", body, first["id"])
+        acme, heron, cobalt = (one["id"] for one in flarex.line["workspaces"][:3])
+        bought = flarex.call("GET", "/v1/billing/subscription", workspace=acme)
+        overage = flarex.call("GET", "/v1/billing/overage", workspace=heron)
+        leaving = flarex.call("GET", "/v1/billing/subscription", workspace=cobalt)
     assert charged["funding"] == [{"source": "allowance", "amount_micros": 0, "units": 14}]
+    # Plans were bought at the sandbox, one is used beyond what it includes, one will be smaller.
+    assert (bought["plan"], bought["stripe_subscription_id"] is None) == ("pro", False)
+    assert (overage["enabled"], overage["accrued_units"]) == (True, 107)
+    assert leaving["scheduled_change"]["plan"] == "starter"
 
 
 @pytest.mark.scenario("S03")
