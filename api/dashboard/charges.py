@@ -25,6 +25,8 @@ class Charge(NamedTuple):
     changed_at: int
     at: datetime
     meter: str
+    action: str | None
+    bot: str | None
     model: str | None
     input_tokens: int
     output_tokens: int
@@ -76,6 +78,8 @@ def _line(act: ItemisedAct) -> Charge:
         changed_at=max(act.position, act.voided_at or 0),
         at=act.occurred_at,
         meter=act.meter,
+        action=act.action,
+        bot=act.bot_id,
         model=act.llm_model,
         input_tokens=act.input_tokens,
         output_tokens=act.output_tokens,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,11 +49,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Included:
-    """Units that the plan includes."""
+    """Units that the plan includes, and what was used beyond them: ``overage`` in µ, so far in
+    this cycle, and ``beyond`` the µ of the next such unit (None: overage is off, or there is
+    none). ``resets_at`` is None where they are granted once."""
 
     name: str
     granted: int
     remaining: int
+    resets_at: datetime | None
+    beyond: int | None
+    overage_units: int
+    overage: int
 
     @property
     def width(self) -> int:
@@ -63,7 +69,8 @@ class Included:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """An account at one moment. Amounts in µ; only the first ``GRANTS_MAX`` grants are listed."""
+    """An account at one moment. Amounts in µ; only the first ``GRANTS_MAX`` grants are listed.
+    ``spends_money``: whether any act here is paid out of the balance, or units pay for all."""
 
     balance: int
     debt: int
@@ -74,6 +81,7 @@ class Composition:
     grants_left_out: int
     parts: tuple[Part, ...]
     buckets: tuple[Included, ...]
+    spends_money: bool
 
 
 async def compose(book: Book, account: CreditAccount) -> Composition:
@@ -89,11 +97,30 @@ async def compose(book: Book, account: CreditAccount) -> Composition:
         grants=tuple([await _holding(book, account, grant) for grant in shown]),
         grants_left_out=len(grants) - len(shown),
         parts=bar(grants),
-        buckets=tuple(
-            Included(name, bucket.granted, bucket.remaining)
-            for name, bucket in sorted(account.buckets.items())
-        ),
+        buckets=tuple(_included(account)),
+        spends_money=spends_money(account),
     )
+
+
+def spends_money(account: CreditAccount) -> bool:
+    """Whether the plan lets any meter draw on the balance."""
+    waterfalls = account.policy.waterfalls.values() if account.policy else ()
+    return any(source.startswith("wallet") for sources in waterfalls for source in sources)
+
+
+def _included(account: CreditAccount) -> Iterator[Included]:
+    policy = account.policy
+    end = policy.period_end if policy else None
+    prices = policy.overage_unit_price if policy and policy.overage_enabled else {}
+    for name, bucket in sorted(account.buckets.items()):
+        yield Included(
+            name,
+            bucket.granted,
+            bucket.remaining,
+            bucket.resets_at(end),
+            prices.get(name),
+            *account.overage.get(name, (0, 0)),
+        )
 
 
 async def grant_name(book: Book, account: CreditAccount, grant_id: str) -> str:

@@ -41,6 +41,11 @@ def count(number: int) -> str:
     return f"{MINUS if number < 0 else ''}{abs(number):,}"
 
 
+def units(bucket: str) -> str:
+    """The units of a bucket, as people read them: ``ai_credits`` are AI credits."""
+    return bucket.replace("_", " ").replace("ai ", "AI ")
+
+
 def exact(value: Fraction) -> str:
     """A fraction as a decimal, in full; as a fraction where no decimal is exact."""
     digits = 0

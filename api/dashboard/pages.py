@@ -33,6 +33,14 @@ FREEZE_WORDS = {
     "chargeback": "A payment was charged back",
     "fraud": "Fraud is suspected",
 }
+LABEL_WORDS = {
+    "llm_model": "Model",
+    "model_username": "User",
+    "api_key_id": "API key",
+    "bot_id": "Bot",
+    "thread_id": "Thread",
+    "meter": "Meter",
+}
 SOURCE_WORDS = {
     "wallet": "Credit",
     "allowance": "Included units",
@@ -68,6 +76,7 @@ _PAGES = Environment(
 _PAGES.globals.update(
     asset=asset,
     path=path,
+    units=figures.units,
     amount=figures.amount,
     count=figures.count,
     exact=figures.exact,
@@ -77,6 +86,7 @@ _PAGES.globals.update(
     until=figures.until,
     freeze_words=FREEZE_WORDS,
     source_words=SOURCE_WORDS,
+    label_words=LABEL_WORDS,
 )
 
 

@@ -16,19 +16,18 @@ from starlette.responses import Response
 
 from api.auditing.evidence import event_hash
 from api.auditing.explanation import Explanation, explain
-from api.dashboard import billing_page, charges, live, pages, session
+from api.dashboard import billing_page, charges, figures, live, pages, session
 from api.dashboard.charges import Charge
-from api.dashboard.composition import grant_name
+from api.dashboard.composition import grant_name, spends_money
 from api.dashboard.page_route import PageRoute
 from api.dashboard.usage_by_day import usage_by_day
-from api.dashboard.watch import Tenant, Watch, standing
+from api.dashboard.usage_by_label import usage_by_label
+from api.dashboard.watch import Tenant, Watch, of_tenant, standing
 from api.house import House
 from api.refusals import Unauthenticated
 from domain.account.credit_account import CreditAccount
-from domain.commands import Stream
 from domain.errors import Forbidden, NotFound
-from domain.workspace.workspace import Workspace, workspace_stream
-from projections import balances, workspaces
+from projections import balances, workspace_status, workspaces
 
 LISTED_MAX = 100
 
@@ -68,10 +67,12 @@ async def start(request: Request) -> Response:
             (tenant, await balances.balance(connection, tenant.workspace_id))
             for tenant in tenants[:LISTED_MAX]
         ]
+        due = await workspace_status.past_due(connection, limit=1_000)
     return pages.page(
         "workspaces.html",
         404 if asked else 200,
         listed=listed,
+        past_due={status.workspace_id for status in due},
         more=len(tenants) > LISTED_MAX,
         missing=asked,
     )
@@ -108,16 +109,17 @@ async def end(request: Request) -> Response:
 
 @router.get("/w/{workspace_id}")
 async def workspace(request: Request, workspace_id: str) -> Response:
-    """The page; ``?before=`` a position begins its list of charges further back."""
+    """The page; ``?before=`` a position begins its list of charges further back, ``?by=`` a label
+    says by what usage is grouped."""
     house, account, tenant = await _enter(request, workspace_id)
     listed, older = await _charges(house, workspace_id, charges.position_of(request, "before"))
     return pages.page(
         "workspace.html",
         **await standing(house, account, tenant),
+        **await _usage_by_label(request, house, account, tenant),
         charges=listed,
         older=older,
         after=max((charge.position for charge in listed), default=0),
-        currency=account.currency,
     )
 
 
@@ -163,13 +165,23 @@ async def explanation(request: Request, workspace_id: str, usage_id: str) -> Res
     return pages.page("explanation.html", **context)
 
 
+@router.get("/w/{workspace_id}/usage")
+async def usage(request: Request, workspace_id: str) -> Response:
+    """Where usage went, ``?by=`` a label."""
+    house, account, tenant = await _enter(request, workspace_id)
+    shown = await _usage_by_label(request, house, account, tenant)
+    return _part("_breakdown.html", workspace=tenant, **shown)
+
+
 @router.get("/w/{workspace_id}/usage-by-day.json")
 async def chart(request: Request, workspace_id: str) -> Response:
-    """What the chart draws: the cost of each day and model, in µ."""
+    """What the chart draws: the cost of each day and model in µ, or units by who paid."""
     house, account, tenant = await _enter(request, workspace_id)
+    now, in_units = await house.clock.now(), not spends_money(account)
     async with house.pool.connection() as connection:
-        days = await usage_by_day(connection, workspace_id, tenant.zone, await house.clock.now())
-    return JSONResponse({"currency": account.currency, **days}, headers=pages.HEADERS)
+        days = await usage_by_day(connection, workspace_id, tenant.zone, now, in_units=in_units)
+    told = {"currency": account.currency, "unit": _unit(account) if in_units else None, **days}
+    return JSONResponse(told, headers=pages.HEADERS)
 
 
 @router.get("/w/{workspace_id}/live")
@@ -202,13 +214,36 @@ async def _enter(request: Request, workspace_id: str) -> tuple[House, CreditAcco
     await session.viewer(request, workspace_id)
     house = _house(request)
     account = await house.ledger.account(workspace_id)
-    found = await house.ledger.book.fresh(Stream(Workspace, workspace_stream(workspace_id)))
-    assert isinstance(found, Workspace)
+    found = await of_tenant(house, workspace_id)
     try:
         zone = ZoneInfo(found.timezone)
     except (ZoneInfoNotFoundError, ValueError):
         zone = ZoneInfo("UTC")
     return house, account, Tenant(workspace_id, found.name or workspace_id, zone)
+
+
+async def _usage_by_label(
+    request: Request, house: House, account: CreditAccount, tenant: Tenant
+) -> dict[str, Any]:
+    in_units = not spends_money(account)
+    by = request.query_params.get("by", "")
+    if by not in pages.LABEL_WORDS:
+        by = "bot_id" if in_units else "llm_model"
+    names: dict[str, str] = {}
+    if by == "bot_id":
+        bots = (await of_tenant(house, tenant.id)).bots
+        names = {bot_id: bot.name or bot_id for bot_id, bot in bots.items()}
+    now = await house.clock.now()
+    async with house.pool.connection() as connection:
+        found = await usage_by_label(
+            connection, tenant.id, by, tenant.zone, now, in_units=in_units, names=names
+        )
+    return {"breakdown": found, "in_units": in_units, "currency": account.currency}
+
+
+def _unit(account: CreditAccount) -> str:
+    """What units are called: as their bucket, where there is one only."""
+    return figures.units(next(iter(account.buckets))) if len(account.buckets) == 1 else "units"
 
 
 async def _charges(

@@ -1,5 +1,5 @@
-// Usage per day, stacked by model, drawn by uPlot. Amounts arrive as whole micro-units and are
-// printed with integer arithmetic; nothing here rounds money.
+// Usage per day, stacked: cost by model, or units by who paid; drawn by uPlot. Amounts arrive as
+// whole micro-units and are printed with integer arithmetic; nothing here rounds money.
 "use strict";
 
 const HEIGHT = 280;
@@ -65,37 +65,43 @@ class UsageChart {
     this.say("error", [Daybook.element("p", "", "The figures could not be loaded."), again]);
   }
 
+  /** A value of the chart as text: money with at least `least` digits after the point, or units. */
+  text(value, least = 2) {
+    return this.data.unit ? value.toLocaleString("en-GB") : Daybook.money(value, this.data.currency, least);
+  }
+
   show() {
-    const { models, currency, calls } = this.data;
-    if (!models.length) {
+    const { series, unit, calls } = this.data;
+    const counted = `${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"}`;
+    if (!calls) {
       this.say("empty", ["No usage in these days."]);
       return;
     }
-    this.totals = this.data.days.map((_, i) => models.reduce((sum, m) => sum + m.micros[i], 0));
+    this.totals = this.data.days.map((_, i) => series.reduce((sum, one) => sum + one.values[i], 0));
     const total = this.totals.reduce((a, b) => a + b, 0);
     if (!this.totals.some(Boolean)) {
-      this.say("empty", [`${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"} in these days, none of which cost money.`]);
+      this.say("empty", [`${counted} in these days, none of which ${unit ? "used any" : "cost money"}.`]);
       return;
     }
     this.say("ready", []);
-    const [, coarse, fine] = /^(.*\.\d\d)(\d*)$/.exec(Daybook.money(total, currency));
+    const [, coarse, fine] = /^(.*?\.\d\d|[^.]*)(\d*)$/.exec(this.text(total));
     this.part("usage-total").replaceChildren(coarse, Daybook.element("span", "fine", fine));
-    this.part("usage-calls").textContent = `in ${calls.toLocaleString("en-GB")} call${calls === 1 ? "" : "s"}`;
+    this.part("usage-calls").textContent = `${unit ? `${unit} ` : ""}in ${counted}`;
     this.legend();
     this.table();
     this.draw();
   }
 
   legend() {
-    this.part("legend").replaceChildren(...this.data.models.map((model, i) => {
+    this.part("legend").replaceChildren(...this.data.series.map((one) => {
       const item = Daybook.element("li");
-      item.append(Daybook.element("span", `swatch s${i + 1}`), model.name);
+      item.append(Daybook.element("span", `swatch s${one.colour}`), one.name);
       return item;
     }));
   }
 
   table() {
-    const { days, models, currency } = this.data;
+    const { days, series } = this.data;
     const row = (cells, name) => {
       const made = Daybook.element("tr");
       cells.forEach((cell, i) => made.append(Daybook.element(i && name === "td" ? "td" : "th", "", cell)));
@@ -103,11 +109,11 @@ class UsageChart {
       return made;
     };
     const head = Daybook.element("thead");
-    head.append(row(["Day", ...models.map((m) => m.name), "All"], "th"));
+    head.append(row(["Day", ...series.map((one) => one.name), "All"], "th"));
     const body = Daybook.element("tbody");
     for (let i = days.length - 1; i >= 0; i--) {
-      body.append(row([days[i], ...models.map((m) => Daybook.money(m.micros[i], currency, 6)),
-        Daybook.money(this.totals[i], currency, 6)], "td"));
+      body.append(row([days[i], ...series.map((one) => this.text(one.values[i], 6)),
+        this.text(this.totals[i], 6)], "td"));
     }
     this.part("usage-table").replaceChildren(head, body);
   }
@@ -115,14 +121,14 @@ class UsageChart {
   /** Bars from the top of the stack down, so that each lower one is drawn over the one above. */
   stacks() {
     const sums = this.data.days.map(() => 0);
-    return this.data.models.map((model) => model.micros.map((value, i) => (sums[i] += value))).reverse();
+    return this.data.series.map((one) => one.values.map((value, i) => (sums[i] += value))).reverse();
   }
 
   draw() {
     if (this.root.dataset.state !== "ready") return;
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
-    const { days, models, currency } = this.data;
+    const { days, series } = this.data;
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: colour("--muted"), font, ticks: { show: false } };
     const bars = uPlot.paths.bars({ size: [0.72, 44], radius: 0 });
@@ -138,11 +144,11 @@ class UsageChart {
           values: (_, at) => at.map((i) => (Number.isInteger(i) && days[i] ? UsageChart.dayName(days[i]) : "")) },
         { ...axis, grid: { stroke: colour("--grid"), width: 1 }, space: 44,
           incrs: Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat(),
-          values: (_, at) => UsageChart.ticks(at, currency),
+          values: (_, at) => this.ticks(at),
           size: (_, values) => 16 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length)) },
       ],
-      series: [{}, ...models.map((_, i) => ({
-        fill: colour(`--series-${models.length - i}`), stroke: colour(`--series-${models.length - i}`),
+      series: [{}, ...series.toReversed().map((one) => ({
+        fill: colour(`--series-${one.colour}`), stroke: colour(`--series-${one.colour}`),
         width: 0, paths: bars, points: { show: false },
       }))],
       hooks: { setCursor: [(plot) => this.tip(plot)] },
@@ -160,14 +166,14 @@ class UsageChart {
     if (!this.hint) return;
     this.hint.hidden = i == null || plot.cursor.left < 0;
     if (this.hint.hidden) return;
-    const { days, models, currency } = this.data;
+    const { days, series } = this.data;
     const head = Daybook.element("p");
-    head.append(Daybook.element("span", "", UsageChart.dayName(days[i])), Daybook.element("span", "", Daybook.money(this.totals[i], currency)));
+    head.append(Daybook.element("span", "", UsageChart.dayName(days[i])), Daybook.element("span", "", this.text(this.totals[i])));
     const list = Daybook.element("ul");
-    models.map((model, n) => [model, n]).reverse().forEach(([model, n]) => {
-      if (!model.micros[i]) return;
+    series.toReversed().forEach((one) => {
+      if (!one.values[i]) return;
       const item = Daybook.element("li");
-      item.append(Daybook.element("span", `swatch s${n + 1}`), Daybook.element("span", "", model.name), Daybook.element("span", "", Daybook.money(model.micros[i], currency)));
+      item.append(Daybook.element("span", `swatch s${one.colour}`), Daybook.element("span", "", one.name), Daybook.element("span", "", this.text(one.values[i])));
       list.append(item);
     });
     this.hint.replaceChildren(head, list);
@@ -184,10 +190,11 @@ class UsageChart {
   }
 
   /** All ticks with as many digits as the finest of them needs. */
-  static ticks(at, currency) {
+  ticks(at) {
+    if (this.data.unit) return at.map((value) => this.text(value));
     const digits = Math.max(0, ...at.map((v) => String(v % 1e6 + 1e6).slice(1).replace(/0+$/, "").length));
     return at.map((v) => {
-      const text = Daybook.money(v, currency, Math.max(digits, 2));
+      const text = this.text(v, Math.max(digits, 2));
       return digits ? text : text.replace(/\.00$/, "");
     });
   }

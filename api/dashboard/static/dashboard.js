@@ -12,6 +12,28 @@ const fragment = (html) => {
 const chart = new UsageChart(byId("usage"));
 chart.load();
 
+/** What a charge changes beside its own row; many in a row cause one request each. */
+function follow() {
+  chart.soon(1500);
+  breakdown.soon(2000);
+}
+
+/** The table of where usage went, by whichever label was chosen. */
+const breakdown = {
+  due: null,
+  soon(ms) {
+    this.due ??= setTimeout(() => { this.due = null; this.load(); }, ms);
+  },
+  async load() {
+    const { url } = byId("breakdown-table").dataset;
+    const answer = await fetch(url, { headers: { "HX-Request": "true" } }).catch(() => null);
+    const here = byId("breakdown-table");
+    if (!answer?.ok || here.dataset.url !== url) return;  // another label was chosen meanwhile
+    const fresh = fragment(await answer.text()).querySelector("#breakdown-table");
+    if (byId("breakdown-table").dataset.url === url) here.replaceChildren(...fresh.childNodes);
+  },
+};
+
 /** Put a charge where its position belongs; one that is already there is replaced. */
 function showCharge(html) {
   const row = fragment(html).querySelector("tr");
@@ -29,7 +51,7 @@ function showCharge(html) {
   htmx.process(row);
   trim();
   byId("no-charges").hidden = true;
-  chart.soon(1500);
+  follow();
 }
 
 /** More came at once than a page holds: the newest page takes the place of the list. */
@@ -39,7 +61,7 @@ function showCharges(html) {
   htmx.process(body);
   offerOlder(body.rows[body.rows.length - 1], true);
   byId("no-charges").hidden = true;
-  chart.soon(1500);
+  follow();
 }
 
 /** A page that stays open for days stays small; what falls off is older, and can be fetched. */

@@ -255,7 +255,7 @@ def test_every_control_can_be_reached_and_named_without_a_mouse(app: Served, vis
     visit.open(key_of(app, workspace))
     expect(visit[f"#{usage_id}"]).to_be_visible()
     names = []
-    for _ in range(12):
+    for _ in range(20):
         visit.page.keyboard.press("Tab")
         name = visit.page.evaluate("() => document.activeElement.textContent.trim()")
         ring = visit.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
@@ -267,6 +267,7 @@ def test_every_control_can_be_reached_and_named_without_a_mouse(app: Served, vis
         "Daybook",
         "Sign out",
         "The same figures as a table",
+        "Model",
         "Why?",
     }
     assert wanted <= set(names)
@@ -288,3 +289,21 @@ def _revoke(app: Served, key: str) -> None:
             "UPDATE api_keys SET revoked_at = now() WHERE key_hash = %s", (keys.digest(key),)
         )
         connection.execute(f"NOTIFY {keys.CHANNEL}")
+
+
+def test_usage_is_grouped_by_the_label_that_is_chosen(app: Served, visit: Visit) -> None:
+    workspace = app.workspace("20.00")
+    charged(app, workspace, **S03, api_key_id="key_web")
+    charged(app, workspace, llm_model="gpt-4o-mini", tokens={"input": 10_000})
+    visit.open(key_of(app, workspace))
+    models = visit["#breakdown-rows tbody tr"]
+    expect(models).to_have_count(2)
+    expect(models.nth(0)).to_contain_text(re.compile(r"gpt-5\.4\s*1\s*12,345\s*678\s*\$0\.049565"))
+    expect(visit["#breakdown-rows tfoot"]).to_contain_text("$0.051140")
+    visit.page.get_by_role("link", name="API key").click()
+    expect(visit["#breakdown-rows thead"]).to_contain_text("API key")
+    expect(models.nth(0)).to_contain_text("key_web")
+    expect(models.nth(1)).to_contain_text("(none)")
+    charged(app, workspace, **S03, api_key_id="key_app")
+    expect(models).to_have_count(3)  # live, and still by key
+    assert visit.page.url.endswith(f"/w/{workspace}")
