@@ -46,6 +46,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        if scope["method"] == "HEAD":  # as a GET whose body the server keeps to itself (RFC 9110)
+            scope = {**scope, "method": "GET"}
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         correlation_id = sent.decode() if REQUEST_ID.fullmatch(sent) else None
         request_id = correlation_id or uuid4().hex

@@ -166,3 +166,16 @@ def test_no_read_answers_from_before_the_position_that_it_is_asked_for(app: Serv
     for route, answer in zip(reads, answers, strict=True):
         problem(route, answer, 503, "projection_lagging")
         assert int(answer.headers["retry-after"]) >= 1, route
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/plans", "/v1/billing/balance", "/nowhere"])
+def test_head_answers_as_get_does_without_a_body(app: Served, path: str) -> None:
+    workspace = app.workspace()
+
+    told = app.call("GET", path, workspace=workspace)
+    asked = app.call("HEAD", path, workspace=workspace)
+
+    assert (asked.status_code, asked.content) == (told.status_code, b"")
+    assert asked.headers["content-type"] == told.headers["content-type"]
+    # The connection is still good for what comes next.
+    assert app.call("GET", "/healthz").status_code == 200
