@@ -159,6 +159,10 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
             self.expire_credits(context)
         if self.next_hold_expiry is not None and self.next_hold_expiry <= now:
             self.expire_holds(context)
+        self.renew_windows(policy, catalogue, context)
+
+    def renew_windows(self, policy: SpendPolicySet, catalogue: Catalogue, context: Context) -> None:
+        """Open the windows of days that run now."""
         for name, bucket in self.buckets.items():
             if bucket.reset.startswith(DAYS):
                 self._renew(name, policy, catalogue, context)
@@ -212,7 +216,7 @@ class HoldingAccount(MoneyAccount, omit_defaults=True, gc=False):
         over = self.buckets[name]
         self.record(
             AllowanceClosed(
-                **self.stamp(context, f"window_closed:{name}:{self.version + 1}"),
+                **self.stamp(context, f"allowance_closed:{name}:{self.version + 1}"),
                 bucket=name,
                 cycle_id=over.cycle_id,
                 granted=over.granted,

@@ -87,6 +87,8 @@ def grant_allowances(
 ) -> None:
     """Grant the plan's included units; at a new cycle only what that changes. Of a bucket that
     the plan does not have, nothing is left. ``rise`` is what they rise from, within a cycle."""
+    if account.policy is not None:  # what a window left is counted before its terms change
+        account.renew_windows(account.policy, plans.current, context)
     granted = plan_of(subscription, plans).buckets
     gone = [name for name, bucket in account.buckets.items() if bucket.granted]
     nothing = BucketTerms(units=0, reset="never")

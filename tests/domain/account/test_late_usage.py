@@ -314,3 +314,14 @@ def test_a_void_gives_back_to_the_window_of_days_that_paid() -> None:
     tenant.void(again)
     assert [closed.unused for closed in tenant.account.closed] == [50_000]
     assert tenant.remaining() == 50_000
+
+
+def test_a_window_that_ends_unnoticed_before_another_plan_is_closed_all_the_same() -> None:
+    tenant = standard(49_000)
+    tenant.to(NOW + WINDOW + SECOND)
+    tenant.plan("pro")  # a million every 30 days
+
+    act = tenant.act("compile", 1_000, occurred_at=NOW + WINDOW - SECOND)
+
+    assert (drawn(act), act.draws[0].remaining_after) == ({"allowance": (1_000, 0)}, 0)
+    assert tenant.remaining() == 1_000_000
