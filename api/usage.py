@@ -226,7 +226,8 @@ def warnings_of(budgets: Iterable[Reached]) -> list[BudgetWarning]:
     ),
 )
 async def void(request: Request) -> Response:
-    """Gives back exactly what the act drew: the same grants, the same allowance. Once an act."""
+    """Gives back exactly what the act drew: the same grants, the same allowance. Once an act, by
+    the service that sent it or an administrator."""
     call = await enter(request, "usage:write")
     body = await read_body(request)
     asked = parse(_void, body or b"{}")

@@ -15,7 +15,7 @@ from domain.account.usage_facts import Debited, UsageRated, UsageRecorded, price
 from domain.catalogue.catalogue import PlanCatalogue
 from domain.catalogue.price_book import PriceBook
 from domain.commands import Command, Done
-from domain.errors import AlreadyVoided, HoldClosed, NotFound, UsageConflict
+from domain.errors import AlreadyVoided, Forbidden, HoldClosed, NotFound, UsageConflict
 from domain.facts import Context, Recorded
 from domain.identity import parse_usage_id
 from domain.places import RATING, account_stream
@@ -112,6 +112,7 @@ class Charging(Spending):
         """Give back what an act drew; one of its facts is the `UsageVoided`.
 
         :raises NotFound: no such act in this workspace.
+        :raises Forbidden: another service sent it, and whoever asks is no administrator.
         :raises AlreadyVoided: a usage is voided once.
         """
         account = account_stream(workspace_id)
@@ -120,6 +121,8 @@ class Charging(Spending):
         original = found[0].fact if found else None
         if not isinstance(original, Debited | UsageRecorded) or original.usage is None:
             raise NotFound("usage", id)
+        if context.actor != original.actor and not context.actor.startswith("admin:"):
+            raise Forbidden("Only the service that sent an act, or an administrator, voids it.")
         usage_at = original.usage.occurred_at or original.recorded_at
         if isinstance(original, UsageRecorded) and original.rated is None:
             original = await self._priced(account.id, id, original)

@@ -62,6 +62,23 @@ def test_only_what_is_public_or_signed_needs_no_key(app: Served) -> None:
         assert app.http.get(path).status_code == 200
 
 
+def test_an_act_is_taken_back_by_its_own_service_or_an_administrator(app: Served) -> None:
+    workspace = app.workspace("5")
+    mine, other = (app.key("usage:write", workspace_id=workspace) for _ in range(2))
+    acts = []
+    for number in range(2):
+        act = {"event_id": f"e{number}", "meter": "chat", "llm_model": "gpt-5.4"}
+        sent = app.call("POST", "/v1/usage", act | {"tokens": {"input": 9}}, key=mine)
+        acts.append(f"/v1/usage/{sent.json()['usage_id']}/void")
+
+    assert app.call("POST", acts[0], {}, key=other).status_code == 403
+    assert app.balance(workspace) < 5_000_000
+
+    assert app.call("POST", acts[0], {}, key=mine).status_code == 200
+    assert app.call("POST", acts[1], {}, workspace=workspace).status_code == 200
+    assert app.balance(workspace) == 5_000_000
+
+
 def test_a_key_of_one_workspace_does_not_see_another(app: Served) -> None:
     mine, theirs = app.workspace("20"), app.workspace("20")
     usage_id = app.charge(theirs).json()["usage_id"]
