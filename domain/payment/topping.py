@@ -34,9 +34,16 @@ class Topping(Cards, Returning):
     ) -> Done:
         """Put the customer's order in force. ``bounds``: smallest and largest charge in µ.
 
-        :raises InvalidInput: neither amount nor target, or both; a charge out of bounds.
+        :raises InvalidInput: neither amount nor target, or both; a charge out of bounds;
+            anything negative, also in an order that is switched off.
         """
         least, most = bounds
+        _not_negative(
+            threshold_usd=threshold,
+            amount_usd=amount,
+            target_usd=target,
+            monthly_cap_usd=monthly_cap,
+        )
         if enabled:
             _check(threshold, amount, target, monthly_cap, least, most)
 
@@ -98,6 +105,12 @@ class Topping(Cards, Returning):
         await self.book.submit(Command((account_stream(workspace_id),), decide))
 
 
+def _not_negative(**amounts: int | None) -> None:
+    for name, amount in amounts.items():
+        if amount is not None and amount < 0:
+            raise InvalidInput((name,), "must not be negative")
+
+
 def _check(
     threshold: int,
     amount: int | None,
@@ -108,8 +121,6 @@ def _check(
 ) -> None:
     if (amount is None) == (target is None):
         raise InvalidInput(("amount_usd",), "give either amount_usd or target_usd")
-    if threshold < 0:
-        raise InvalidInput(("threshold_usd",), "must not be negative")
     if amount is not None and not least <= amount <= most:
         raise InvalidInput(("amount_usd",), f"must be {usd(least)} to {usd(most)}")
     if target is not None and not least <= target - threshold <= most:

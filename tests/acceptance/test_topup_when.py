@@ -20,7 +20,7 @@ from tests.acceptance.paying import (
     settle,
     with_card,
 )
-from tests.acceptance.spending import authorize, done
+from tests.acceptance.spending import authorize, done, refused
 from tests.api.sandboxed import KEY, Sandboxed, sandboxed
 
 TEN = "10.00"
@@ -122,6 +122,19 @@ def test_a_hold_that_ends_or_goes_on_sees_what_expired_before(shop: Sandboxed, e
 
     fact = {"release": "HoldReleased", "extend": "HoldExtended"}[end]
     assert happened(shop, workspace, before) == ["CreditsExpired", "AutoTopUpTriggered", fact]
+
+
+@pytest.mark.parametrize("name", ["threshold", "amount", "target", "monthly_cap"])
+def test_nothing_in_an_order_is_negative_even_when_it_is_switched_off(
+    shop: Sandboxed, name: str
+) -> None:
+    workspace = shop.app.workspace()
+    order = {"enabled": False, f"{name}_usd": "-0.01"}
+
+    answer = shop.app.call("PUT", "/v1/billing/auto-topup", order, workspace=workspace)
+
+    problem = refused(answer, 422, "validation_error")
+    assert problem["errors"][0]["loc"] == ["body", f"{name}_usd"]
 
 
 def test_held_money_is_not_spent_and_asks_for_no_charge(shop: Sandboxed) -> None:
