@@ -113,17 +113,29 @@ class Ask(msgspec.Struct, gc=False):
             return waits.cycle_id
         if not self.late:
             return None
-        found = self.closed_cycle() or self._lifetime()
+        found = self._own()
         return found.cycle_id if found else None
 
-    def _lifetime(self) -> Bucket | None:
-        """Units of a lifetime that late usage is from: no cycle was closed around it, and the
-        terms that count in cycles came later. They are set aside, and are the customer's still."""
+    @property
+    def reported_in(self) -> str:
+        """The cycle whose usage the act is: late, that of its own units; the one that runs where
+        days counted them, for those are no cycle."""
+        own = self._own() if self.late else None
+        return self.policy.cycle_id if own is None or own.of_days else own.cycle_id
+
+    def _own(self) -> ClosedBucket | Bucket | None:
+        """What counts the units of late usage, if it is not what counts now."""
+        return self.closed_cycle() or self._aside()
+
+    def _aside(self) -> Bucket | None:
+        """Units that late usage is from and that other terms have taken the place of: those of
+        its window of days; or of a lifetime, where terms that count in cycles came later. They
+        are set aside, and are the customer's still."""
         name = self.meter.bucket or ""
-        running = self.account.buckets.get(name)
-        if running is None or running.reset != "cycle":
-            return None
-        aside = self.account.other_windows.get(name, ())
+        running, aside = self.account.buckets.get(name), self.account.other_windows.get(name, ())
+        of_days = next((window for window in aside if window.covers(self.occurred)), None)
+        if of_days is not None or running is None or running.reset != "cycle":
+            return of_days
         return next((window for window in aside if window.reset == "never"), None)
 
     def remaining(self) -> int:
@@ -138,9 +150,9 @@ class Ask(msgspec.Struct, gc=False):
             closed = self.closed_cycle()
             if closed is not None:
                 return closed.unused
-            lifetime = self._lifetime()
-            if lifetime is not None:
-                return lifetime.remaining
+            aside = self._aside()
+            if aside is not None:
+                return aside.remaining
             if (bucket is not None and bucket.reset == "cycle") or self._is_before_window():
                 return 0
         return max(bucket.granted - bucket.used - bucket.held + own, 0) if bucket else 0

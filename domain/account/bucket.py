@@ -20,7 +20,8 @@ class Bucket(msgspec.Struct, frozen=True, gc=False):
     held: int = 0
     since: datetime | None = None
     opened: int = 0  # the version that began this count of use
-    left: int | None = None  # the version that set it aside
+    left: int | None = None  # the version that set it aside,
+    left_at: datetime | None = None  # and when
     gaps: tuple[tuple[int, int], ...] = ()  # versions between which it was set aside before
 
     def counts(self, version: int) -> bool:
@@ -42,6 +43,17 @@ class Bucket(msgspec.Struct, frozen=True, gc=False):
         if not self.reset.startswith(DAYS):
             return None
         return timedelta(days=int(self.reset.removeprefix(DAYS)))
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether an instant lies in this window of days, until it was set aside."""
+        if self.since is None or self.window is None:
+            return False
+        return self.since <= moment < (self.left_at or self.since + self.window)
+
+    @property
+    def of_days(self) -> bool:
+        """Whether a window of days counts here, and not a cycle or a lifetime."""
+        return self.window is not None
 
     def resets_at(self, period_end: datetime | None) -> datetime | None:
         """When units are granted anew, in a cycle that ends at ``period_end``; None for never."""
@@ -66,6 +78,11 @@ class ClosedBucket(msgspec.Struct, frozen=True, gc=False):
     opened: int = 0
     gaps: tuple[tuple[int, int], ...] = ()  # versions between which other terms counted
     until: int = 0  # the version that closed a window of days; 0 for a cycle
+
+    @property
+    def of_days(self) -> bool:
+        """Whether a window of days was counted here, and not a cycle."""
+        return bool(self.until)
 
     def counts(self, version: int) -> bool:
         """Whether an act of the account's that has this version was counted here."""

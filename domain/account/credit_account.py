@@ -284,12 +284,9 @@ def _went_through_oauth(ask: Ask, usage: Usage) -> bool:
 
 def _cycle_of(ask: Ask, funding: Funding) -> str:
     """The cycle whose usage an act is: late, that of its own units. Its overage alone is of the
-    cycle that runs, on whose statement it will stand, and so is what a window of days paid."""
-    closed = ask.closed_cycle() if ask.late else None
-    own = ask.drawn_cycle if ask.late and not (closed and closed.until) else None
-    if own is None or any(draw.source == "overage" for draw in funding.draws):
-        return ask.policy.cycle_id
-    return own
+    cycle that runs, on whose statement it will stand."""
+    is_beyond = any(draw.source == "overage" for draw in funding.draws)
+    return ask.policy.cycle_id if is_beyond else ask.reported_in
 
 
 def _check_when(occurred: datetime, now: datetime, catalogue: Catalogue) -> None:

@@ -200,7 +200,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             new = replace(new, used=known.used, opened=known.opened, gaps=known.gaps)
         if before is not None and before.reset != new.reset and (before.granted or before.used):
             left = self.version + 1
-            aside[before.reset] = replace(before, held=0, left=left)
+            aside[before.reset] = replace(before, held=0, left=left, left_at=at)
         self.buckets = {**self.buckets, name: new}
         self.other_windows = {**self.other_windows, name: tuple(aside.values())}
 
@@ -270,12 +270,12 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         self.buckets = {**self.buckets, name: replace(bucket, used=max(bucket.used + units, 0))}
 
     def _use_late(self, draw: Draw, units: int) -> bool:
-        """Use units of a cycle that is closed, or of a lifetime that is set aside; False where
-        that lifetime is what runs again."""
+        """Use units of a cycle that is closed, or of a window that is set aside; False where that
+        window is what runs again."""
         name, place = draw.bucket or "", (draw.bucket, draw.cycle_id)
         closed = any((c.bucket, c.cycle_id) == place for c in self.closed)
         bucket = self.buckets[name]
-        if not closed and (bucket.reset, bucket.cycle_id) == ("never", draw.cycle_id):
+        if not closed and bucket.reset != "cycle" and bucket.cycle_id == draw.cycle_id:
             return False
         self.closed = tuple(
             replace(c, unused=c.unused - units) if (c.bucket, c.cycle_id) == place else c
@@ -284,7 +284,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         if not closed:
             windows = tuple(
                 replace(w, used=max(w.used + units, 0))
-                if (w.reset, w.cycle_id) == ("never", draw.cycle_id)
+                if w.reset != "cycle" and w.cycle_id == draw.cycle_id
                 else w
                 for w in self.other_windows.get(name, ())
             )

@@ -118,6 +118,7 @@ class UnitBook:
         self.aside: dict[tuple[str, str], Window] = {}  # by bucket and reset: they may come back
         self.set_aside: dict[Window, int] = {}  # units that were granted to such a window
         self.begun: dict[Window, datetime] = {}
+        self.until: dict[Window, datetime] = {}  # when such a window was set aside
         self.since: dict[str, datetime] = {}  # when a bucket's window of days began
 
     def enter(self, fact: Fact) -> None:
@@ -151,8 +152,7 @@ class UnitBook:
 
     def late(self, bucket: str, cycle_id: str) -> Window:
         """The window of a closed cycle, or of a lifetime: set aside, or running again."""
-        lifetimes = [w for w in (self.aside.get((bucket, "never")), self.now[bucket]) if w]
-        windows = (*self.unused, *lifetimes)
+        windows = (*self.unused, *self.aside.values(), self.now[bucket])
         return next(w for w in windows if (w.bucket, w.cycle_id) == (bucket, cycle_id))
 
     def left(self, act: Act, bucket: str, held: int) -> int:
@@ -166,6 +166,10 @@ class UnitBook:
                 for window, (start, end) in self.periods.items()
                 if window.bucket == bucket and start <= moment < end
             ]
+            for (name, _), window in self.aside.items():
+                since, until = self.begun.get(window), self.until.get(window)
+                if not closed and name == bucket and since and until and since <= moment < until:
+                    return self.set_aside[window] - self.used[window]
             lifetime = self.aside.get((bucket, "never"))
             since = self.since.get(bucket)  # of the window of days that runs
             over = since is not None and moment < since
@@ -192,6 +196,7 @@ class UnitBook:
         if before is not None and reset is not None and reset != fact.reset:
             self.aside[fact.bucket, reset] = before
             self.set_aside[before] = self.granted[fact.bucket]
+            self.until[before] = fact.recorded_at
         self.windows += 1
         new = Window(fact.bucket, fact.cycle_id, self.windows)
         self.now[fact.bucket] = back if back and back.cycle_id == fact.cycle_id else new
