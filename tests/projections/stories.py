@@ -166,7 +166,7 @@ def until(condition: Callable[[], Answer], deadline: float = DEADLINE_S) -> Answ
     end = time.monotonic() + deadline
     while not (answer := condition()):
         assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
+        time.sleep(0.02)  # a condition mostly opens a connection, which costs as much as a page
     return answer
 
 
@@ -192,6 +192,35 @@ import sys, threading
 from projections.runner import Runner
 Runner(sys.argv[1]).run(threading.Event())
 """
+
+
+LEAD = 3_000
+
+
+@contextmanager
+def writing_ahead(
+    database: Database, read: Callable[[Database], int], *names: str
+) -> Iterator[threading.Event]:
+    """Calls of these workspaces are written while the block lasts, up to ``LEAD`` events ahead of
+    the position that somebody has ``read``: there is work all the time, and at the end not more
+    to check than was worked on. Gives what is set when the block ends."""
+    ended = threading.Event()
+
+    async def story(ledger: Ledger) -> None:
+        number = 0
+        while not ended.is_set():
+            await hours_of_calls(ledger, list(names), 100, number, f"w{number}-")
+            number += 1
+            while not ended.is_set() and newest(database) - read(database) > LEAD:
+                await asyncio.sleep(0.02)
+
+    thread = threading.Thread(target=lambda: write(database, story, *names))
+    thread.start()
+    try:
+        yield ended
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

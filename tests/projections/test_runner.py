@@ -39,6 +39,7 @@ from tests.projections.stories import (
     stands,
     until,
     write,
+    writing_ahead,
 )
 
 NAMES = [model.name for model in MODELS]
@@ -272,31 +273,15 @@ def test_who_was_overtaken_writes_nothing(database: Database) -> None:
 def test_read_models_survive_kills_of_the_runner(database: Database, kills: int) -> None:
     names, luck = ["acme", "other", "third"], random.Random(5)
     write(database, everything, *names)
-    written = threading.Event()
-
-    def writes() -> None:
-        async def story(ledger: Ledger) -> None:
-            number = 0
-            while not written.is_set():
-                await hours_of_calls(ledger, names, 100, number, f"w{number}-")
-                number += 1
-
-        write(database, story, *names)
-
-    thread = threading.Thread(target=writes)
-    thread.start()
     interrupted = 0
-    try:
+    with writing_ahead(database, stands, *names) as ended:
         for _ in range(kills):
             with running(database) as process:
                 begun = stands(database)
                 until(lambda b=begun: stands(database) > b)  # type: ignore[misc]
-                written.wait(luck.random() * 0.05)
+                ended.wait(luck.random() * 0.05)
                 process.kill()
                 interrupted += stands(database) < newest(database)
-    finally:
-        written.set()
-        thread.join()
     assert interrupted > kills // 3, "it was hardly ever killed at work"
     post(database)
     assert differences(database) == []

@@ -14,9 +14,16 @@ import pytest
 from adapters.postgres.database import Database
 from adapters.settings import Settings
 from api.auditing import chaining
-from domain.ledger import Ledger
 from tests.api.auditing.sealed import chain, sealing_in, settings_with, signed, verdict
-from tests.projections.stories import ROOT, hours_of_calls, newest, rows, until, write
+from tests.projections.stories import (
+    ROOT,
+    hours_of_calls,
+    newest,
+    rows,
+    until,
+    write,
+    writing_ahead,
+)
 
 RUNS = """
 import threading
@@ -69,32 +76,16 @@ def test_what_is_committed_is_chained_and_what_is_left_is_signed_for_at_the_end(
 def test_the_chain_survives_kills_of_its_process(database: Database, tmp_path: Path) -> None:
     sealing, luck = sealing_in(tmp_path, events=7), random.Random(7)
     settings = settings_with(database, sealing)
-    written = threading.Event()
-
-    def writes() -> None:
-        async def story(ledger: Ledger) -> None:
-            number = 0
-            while not written.is_set():
-                await hours_of_calls(ledger, ["acme"], 100, number, f"w{number}-")
-                number += 1
-
-        write(database, story)
-
-    thread = threading.Thread(target=writes)
-    thread.start()
-    try:
+    with writing_ahead(database, chained, "acme") as ended:
         for _ in range(8):
             begun = chained(database)
             process = in_a_process(settings)
             try:
                 until(lambda b=begun: chained(database) > b)  # type: ignore[misc]
-                written.wait(luck.random() * 0.05)
+                ended.wait(luck.random() * 0.05)
             finally:
                 process.kill()
                 process.wait()
-    finally:
-        written.set()
-        thread.join()
 
     until(lambda: chain(database, sealing, seal=True) == 0)
 
