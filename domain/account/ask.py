@@ -178,6 +178,16 @@ class Ask(msgspec.Struct, gc=False):
         # It may have been switched off while the call ran.
         return self.hold.unit_price if price is None else price
 
+    def overage_plan(self) -> tuple[str | None, int]:
+        """The plan version that says what a unit beyond it costs; (None, 0): the one in force."""
+        account, at, bucket = self.account, self.occurred, self.meter.bucket or ""
+        if self.hold is not None and account.overage_price_at(bucket, at) is None:
+            at = self.hold.placed_at  # as it was agreed to then
+        plan, running = account.plan_at(at), self._running
+        if plan is None or plan == (running.plan_id, running.plan_version):
+            return None, 0
+        return plan
+
     def oauth(self) -> str | None:
         """The state of the user's own account at the provider of this model, if it serves it."""
         if "oauth" not in self.waterfall:

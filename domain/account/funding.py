@@ -82,7 +82,7 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
             if ask.available > 0 or own_money or first:
                 return _wallet_pays(ask, share(exact, left, units), tuple(draws))
         elif source == "overage" and left and (price := ask.overage_price()) is not None:
-            waits = ask.counts_in
+            waits, plan = ask.counts_in, ask.overage_plan()
             draws.append(
                 Draw(
                     source="overage",
@@ -91,6 +91,8 @@ def _split(ask: Ask, units: int, exact: tuple[int, int]) -> Funding:
                     bucket=ask.meter.bucket,
                     unit_price=price,
                     cycle_id=waits.cycle_id if waits else None,
+                    plan_id=plan[0],
+                    plan_version=plan[1],
                 )
             )
             left = 0

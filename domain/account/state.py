@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -11,14 +11,12 @@ from domain.account.budget import Budget
 from domain.account.credit_facts import FreezeReason, SpendPolicySet
 from domain.account.hold_facts import Hold
 from domain.account.overage import Share, accrued, own_share
+from domain.account.terms import in_force, kept
 from domain.account.topup_facts import AutoTopUp
 from domain.account.usage_facts import Draw
 from domain.account.waiting import WaitingCycle
 from domain.account.wallet import Wallet
 from domain.facts import Aggregate
-
-SWITCHES_KEPT = timedelta(days=400)
-"""How long the overage switch is remembered: longer than any catalogue lets usage be late."""
 
 
 class AccountState(Aggregate, omit_defaults=True, gc=False):
@@ -42,6 +40,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     waiting: tuple[WaitingCycle, ...] = ()  # cycles that are over and wait for stragglers
     # Since when a unit beyond the plan costs how many µ, by bucket; empty while overage is off.
     overage_switch: tuple[tuple[datetime, dict[str, int]], ...] = ()
+    plans: tuple[tuple[datetime, str, int], ...] = ()  # since when which version was in force
     holds: dict[str, Hold] = {}
     reserved: int = 0  # µ of the wallet in holds
     short: int = 0  # µ that they were estimated to need beside, and did not find
@@ -124,32 +123,33 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
 
     def overage_price_at(self, bucket: str, moment: datetime) -> int | None:
         """µ of a unit beyond the plan at an instant not long ago; None if overage was off."""
-        agreed: dict[str, int] = {}
-        for at, prices in self.overage_switch:
-            if at > moment:
-                break
-            agreed = prices
-        return agreed.get(bucket)
+        agreed = in_force(self.overage_switch, moment)
+        return agreed[1].get(bucket) if agreed is not None else None
+
+    def plan_at(self, moment: datetime) -> tuple[str, int] | None:
+        """The plan version in force at an instant not long ago; None where that is not known."""
+        plan = in_force(self.plans, moment)
+        return plan[1:] if plan is not None else None
 
     # How facts move quantities; used by their `apply` only.
 
     def note_policy(self, policy: SpendPolicySet) -> None:
-        """A policy is in force; remember when overage was switched, or its price changed."""
+        """A policy is in force; remember since when its plan is, and overage at its price."""
         if self.opened_at is None:
             self.opened_at = policy.period_start
-        since, before = self.overage_switch[-1] if self.overage_switch else (policy.recorded_at, {})
+        recorded_at = policy.recorded_at
+        # What a new cycle brings is in force from its start, however late that was noticed.
+        begins = self.policy is not None and policy.cycle_id != self.policy.cycle_id
+        start = policy.period_start if begins else recorded_at
+        since, before = self.overage_switch[-1] if self.overage_switch else (recorded_at, {})
         agreed = policy.overage_unit_price if policy.overage_enabled else {}
         if agreed != before:
-            # What a new cycle brings is in force from its start, however late that was noticed.
-            begins = self.policy is not None and policy.cycle_id != self.policy.cycle_id
-            at = max(policy.period_start, since) if begins else policy.recorded_at
-            switch = (*self.overage_switch, (at, agreed))
-            # Usage is accepted late for weeks, not for ever: older switches decide nothing,
-            # but the one that was in force when the window begins.
-            floor = policy.recorded_at - SWITCHES_KEPT
-            recent = [s for s in switch if s[0] > floor]
-            older = [s for s in switch if s[0] <= floor]
-            self.overage_switch = (*older[-1:], *recent)
+            switch = (*self.overage_switch, (max(start, since), agreed))
+            self.overage_switch = kept(switch, recorded_at)
+        plan, last = (policy.plan_id, policy.plan_version), self.plans[-1:]
+        if not last or last[0][1:] != plan:
+            at = max([start, *(known[0] for known in last)])
+            self.plans = kept((*self.plans, (at, *plan)), recorded_at)
         self.policy = policy
 
     def take(self, draw: Draw, bot_id: str | None, late: bool) -> None:
@@ -160,13 +160,23 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             self._accrue(draw, 1, bot_id, late)
 
     def give_back(
-        self, draw: Draw, cycle_id: str | None, version: int, bot_id: str | None, late: bool
+        self,
+        draw: Draw,
+        cycle_id: str | None,
+        version: int,
+        bot_id: str | None,
+        late: bool,
+        recorded_at: datetime | None,
     ) -> None:
         """Undo the units of a draw where they were taken (money returns as grants). ``version``
-        is the act's, and tells whether they were taken from what is counted now."""
+        is the act's, recorded at an instant, and tells whether they were taken from what is
+        counted now."""
         if draw.source == "overage":
             # Its cycle may be settled already: then this is a credit on the next statement.
             own = draw if draw.cycle_id else replace(draw, cycle_id=cycle_id)
+            plan = self.plan_at(recorded_at) if recorded_at and own.plan_id is None else None
+            if plan is not None:
+                own = replace(own, plan_id=plan[0], plan_version=plan[1])
             self._accrue(own, -1, bot_id, late)
         bucket = self.buckets.get(draw.bucket or "")
         if draw.source != "allowance" or bucket is None:
@@ -307,10 +317,10 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         assert name is not None
         assert policy is not None
         units, amount = sign * draw.units, sign * draw.amount
+        plan = (policy.plan_id, policy.plan_version)
         share = Share(
             name,
-            policy.plan_id,
-            policy.plan_version,
+            *(plan if draw.plan_id is None else (draw.plan_id, draw.plan_version)),
             draw.unit_price or 0,
             bot_id,
             late,

@@ -37,6 +37,8 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     remaining_after: int | None = None
     cycle_id: str | None = None  # of another cycle than the one that runs, if drawn from that
     grants: dict[str, int] = {}
+    plan_id: str | None = None  # whose unit price it is, where that is not the plan in force
+    plan_version: int = 0
 
 
 class Debited(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -220,7 +222,8 @@ class UsageVoided(Fact, frozen=True, kw_only=True, omit_defaults=True):
             account.wallet = account.wallet.put(grant)
         for draw in self.draws:
             act = version_of(self.usage_id)
-            account.give_back(draw, self.cycle_id, act, self.usage.bot_id, self.late)
+            at = self.act_recorded_at
+            account.give_back(draw, self.cycle_id, act, self.usage.bot_id, self.late, at)
         if account.budgets and self.act_recorded_at is not None:
             at = self.act_recorded_at
             account.budgets = unspend(account.budgets, self.usage, self.draws, at, account)

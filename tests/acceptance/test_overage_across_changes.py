@@ -76,3 +76,44 @@ def test_a_void_after_an_upgrade_takes_its_own_line_off_the_statement(shop: Sand
     assert (line["plan_id"], line["unit_price"], line["units"]) == ("starter", 20_000, 5)
     renewal = stripe_invoices(shop, workspace)[0]["id"]
     assert [one["amount"] for one in lines_of(shop, renewal)] == [4_000, 10]
+
+
+def billed(shop: Sandboxed, workspace: str) -> list[tuple[str, int, int, int, bool]]:
+    """The lines of the newest statement: plan, unit price, units, cents, reported late."""
+    return [
+        (line["plan_id"], line["unit_price"], line["units"], line["amount_minor"],
+         line.get("late", False))
+        for line in last(shop, workspace, "CycleClosed")["overage"]
+    ]  # fmt: skip
+
+
+def test_a_line_names_the_plan_whose_price_it_has_though_another_is_in_force(
+    shop: Sandboxed,
+) -> None:
+    """Specification 3.4: lines are keyed by plan version. Reported late, and taken back late."""
+    workspace = agreed(shop, "pro")
+    spend(shop, workspace, 5_000)
+    mistake = spend(shop, workspace, 101)
+    change(shop, workspace, "starter")
+    at(shop, END)
+    at(shop, FINAL)
+    assert billed(shop, workspace) == [("pro", 15_000, 101, 152, False)]
+
+    void = {"reason": "sent twice", "ticket_ref": "t-1"}
+    done(shop.app.post(f"/v1/usage/{mistake['usage_id']}/void", void, workspace), 200)
+    late = generate(shop.app, workspace, 40_000, occurred_at="2026-06-30T12:00:00Z")
+    assert done(late)["funding"][0]["amount_micros"] == 40 * 15_000
+    spend(shop, workspace, 1_007)
+    at(shop, "2026-08-01T00:00:00Z")
+    at(shop, "2026-08-01T01:00:00Z")
+
+    assert sorted(billed(shop, workspace)) == [
+        ("pro", 15_000, -101, -152, False),
+        ("pro", 15_000, 40, 60, True),
+        ("starter", 20_000, 7, 14, False),
+    ]
+    renewal = stripe_invoices(shop, workspace)[0]["id"]
+    metadata = [one["metadata"] for one in lines_of(shop, renewal)]
+    assert sorted(one["plan_id"] for one in metadata if "plan_id" in one) == [
+        "pro", "pro", "starter",
+    ]  # fmt: skip

@@ -29,6 +29,7 @@ class Taken(NamedTuple):
     unit_price: int
     bot: str
     late: bool
+    plan: tuple[str, int]  # whose price it is
 
 
 class Held(NamedTuple):
@@ -36,6 +37,7 @@ class Held(NamedTuple):
 
     units: int
     unit_price: int | None
+    at: datetime
 
 
 class Units:
@@ -50,7 +52,7 @@ class Units:
         self.rates: list[tuple[datetime, int | None]] = []  # what a unit costs from when on
         # (plan, version, bot, unit price, late) -> units
         self.beyond: dict[tuple[str, int, str, int, bool], int] = {}
-        self.plan = ("", 0)
+        self.plans: list[tuple[datetime, tuple[str, int]]] = []  # in force from when on
         self.taken: dict[str, Taken] = {}
         self.holds: dict[str, Held] = {}
         self.wrong: list[str] = []
@@ -76,7 +78,8 @@ class Units:
 
     def agree(self, since: datetime, rate: int | None, plan: tuple[str, int]) -> None:
         """From an instant on a unit beyond the plan costs so much, or is not for sale."""
-        self.plan = plan
+        if not self.plans or self.plans[-1][1] != plan:
+            self.plans.append((since, plan))
         if not self.rates or self.rates[-1][1] != rate:
             self.rates.append((since, rate))
 
@@ -94,7 +97,7 @@ class Units:
             self._say(entry, f"holds {said}, recomputed {expected}")
         if not units and rate is None:
             self._say(entry, "nothing is left and nothing more was agreed to")
-        self.holds[data["hold_id"]] = Held(units, rate)
+        self.holds[data["hold_id"]] = Held(units, rate, entry.at)
 
     def let_go(self, entry: Entry) -> None:
         """A call did not happen, or took too long."""
@@ -116,11 +119,13 @@ class Units:
             self.used += included
         rate = self._rate_at(occurred)
         is_agreed = rate is not None and self.rates[-1][1] is not None
+        priced_at = occurred if held is None or rate is not None else held.at
         if held is not None:
             # What counts is what was agreed to when the call began.
             is_agreed, rate = held.unit_price is not None, held.unit_price if rate is None else rate
         beyond = units - included if is_agreed else 0
-        taken = Taken(cycle, included, beyond, rate or 0, bot, late)
+        plan = self._plan_at(priced_at)
+        taken = Taken(cycle, included, beyond, rate or 0, bot, late, plan)
         if beyond:
             self._put(taken, beyond)
         self.taken[usage["event_id"]] = taken
@@ -143,7 +148,7 @@ class Units:
                 key for key in self.beyond if key[2:] == (taken.bot, taken.unit_price, taken.late)
             ]
             kept = [key for key in own if self.beyond[key] >= taken.beyond]
-            here = (*self.plan, taken.bot, taken.unit_price, taken.late)
+            here = (*taken.plan, taken.bot, taken.unit_price, taken.late)
             key = here if here in self.beyond or not kept else kept[0]
             self.beyond[key] = self.beyond.get(key, 0) - taken.beyond
 
@@ -152,7 +157,7 @@ class Units:
         return max(self.granted - self.used - sum(one.units for one in self.holds.values()), 0)
 
     def _put(self, taken: Taken, units: int) -> None:
-        key = (*self.plan, taken.bot, taken.unit_price, taken.late)
+        key = (*taken.plan, taken.bot, taken.unit_price, taken.late)
         self.beyond[key] = self.beyond.get(key, 0) + units
 
     def _is_late(self, occurred: datetime) -> bool:
@@ -169,6 +174,10 @@ class Units:
     def _rate_at(self, occurred: datetime) -> int | None:
         before = [rate for since, rate in self.rates if since <= occurred]
         return before[-1] if before else None
+
+    def _plan_at(self, moment: datetime) -> tuple[str, int]:
+        before = [plan for since, plan in self.plans if since <= moment]
+        return before[-1] if before else self.plans[-1][1]
 
     def _check(self, entry: Entry, units: int, taken: Taken) -> None:
         said = {"allowance": 0, "overage": 0, "absorbed": 0}
