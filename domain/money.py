@@ -26,6 +26,10 @@ WITHOUT_CENTS = frozenset(
 WITH_MILLS = frozenset(("bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"))
 """Currencies that it counts in thousandths."""
 
+WHOLE_IN_HUNDREDTHS = frozenset(("isk", "ugx"))
+"""Currencies without cents that it nevertheless counts in hundredths, of which it takes whole
+hundreds only: neither way of counting fits, and a hundredth of a charge would be wrong."""
+
 BALANCE_LIMIT = 9_007_199_254_740_991
 """The largest balance in µ: what a JSON reader that knows only doubles still reads exactly."""
 

@@ -15,7 +15,7 @@ from msgspec import Meta
 from domain.amounts import check_texts
 from domain.catalogue.plan import Plan, Strict
 from domain.errors import InvalidCatalogue, InvalidInput
-from domain.money import WITH_MILLS
+from domain.money import WHOLE_IN_HUNDREDTHS, WITH_MILLS
 
 Source = Literal["oauth", "allowance", "wallet", "wallet_if_overflow", "overage"]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
@@ -139,6 +139,8 @@ def _check_references(catalogue: Catalogue) -> None:
         raise InvalidCatalogue(("default_plan",), f"no plan is called {catalogue.default_plan}")
     if catalogue.currency in WITH_MILLS:
         raise InvalidCatalogue(("currency",), "amounts in thousandths cannot be billed")
+    if catalogue.currency in WHOLE_IN_HUNDREDTHS:
+        raise InvalidCatalogue(("currency",), "whole amounts in hundredths cannot be billed")
     if catalogue.overage_settlement == "stripe_meter":
         # Known, so that what was published reads; it was never settled otherwise than by items.
         raise InvalidCatalogue(("overage_settlement",), "overage is settled by invoice_items only")

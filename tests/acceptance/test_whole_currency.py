@@ -83,3 +83,11 @@ def test_overage_is_rounded_to_whole_yen(plans: Sandboxed) -> None:
 def test_a_currency_in_thousandths_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueUnusable, match="thousandths"):
         load(catalogue(tmp_path, "faces", ("currency: usd", "currency: kwd")))
+
+
+@pytest.mark.parametrize("currency", ["isk", "ugx"])
+def test_a_currency_that_has_no_cents_but_is_counted_in_them_is_refused(
+    tmp_path: Path, currency: str
+) -> None:
+    with pytest.raises(CatalogueUnusable, match="hundredths"):
+        load(catalogue(tmp_path, "faces", ("currency: usd", f"currency: {currency}")))
