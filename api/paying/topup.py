@@ -151,7 +151,8 @@ def declined(attempt: PaymentAttempt, account: CreditAccount) -> CardDeclined:
     """The refusal of a charge that the card said no to."""
     return CardDeclined(
         **_standing(account),
-        decline_code=attempt.decline_code or attempt.code,
+        # A page that nobody paid in time has neither.
+        decline_code=attempt.decline_code or attempt.code or attempt.status,
         payment_attempt_id=attempt.payment_attempt_id,
     )
 

@@ -318,3 +318,21 @@ def test_where_topups_go_by_checkout_the_page_credits_when_it_is_paid(
 
         assert balance(shop, workspace)["balance_micros"] == TWENTY
         assert done(topup(shop, workspace, 20, "K"), 200)["status"] == "succeeded"
+
+
+def test_a_page_that_nobody_paid_in_time_is_refused_and_says_so(
+    database: Database, tmp_path: Path
+) -> None:
+    path = catalogue(
+        tmp_path, "faces", ("overdraft: record", "overdraft: record\ntopup_via: checkout")
+    )
+    with sandboxed(database, path, mode="held", strict=False) as shop:
+        workspace = shop.app.workspace()
+        done(topup(shop, workspace, 20, "K"), 202)
+        shop.to("2026-06-02T00:00:01Z")
+        settle(shop)
+
+        problem = refused(topup(shop, workspace, 20, "K"), 402, "card_declined")
+
+        assert problem["decline_code"] == "abandoned"
+        assert done(topup(shop, workspace, 20, "K2"), 202)["checkout_url"] is not None
