@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from domain.account.credit_account import CreditAccount
-from domain.commands import Command, Stream
+from domain.commands import Command
 from domain.errors import NotFound
 from domain.facts import Context
 from domain.payment.attempt import PaymentAttempt
@@ -25,18 +25,29 @@ class Returning(Paying):
         """Take in every refund of a payment; the account follows, up or down."""
         if intent.payment_attempt_id is None or intent.workspace_id is None:
             return "ignored"
+        # Credits go back from whom they were given to, whoever it was that paid for them.
+        found = await self.payment(intent.payment_attempt_id)
+        whose = account_stream(found.workspace_id or intent.workspace_id)
 
         def decide(account: CreditAccount, attempt: PaymentAttempt) -> Disposition:
             return refunded(account, attempt, intent, charge_id, refunds, context)
 
-        return await self._both(intent, decide)
+        streams = (whose, payment_place(intent.payment_attempt_id))
+        return cast("Disposition", (await self.book.submit(Command(streams, decide))).answer)
 
     async def note_dispute(
         self, intent: Intent | None, workspace_id: str, contest: Contest, context: Context
     ) -> Disposition:
         """Take in a dispute of a payment; of one that credited nothing (a subscription's),
         where ``intent`` is None or names no attempt, only the freeze."""
-        stream, waits = await self._contested(intent, contest)
+        stream, waits = payment_place(f"charge/{contest.charge or contest.id}"), False
+        if intent is not None and intent.payment_attempt_id is not None:
+            found = await self.payment(intent.payment_attempt_id)
+            waits, credited = intent.id in found.quarantined, found.is_credited_for(intent.id)
+            if waits or credited:  # whoever paid it: whose credits they are, or may become
+                workspace_id = found.workspace_id
+            if credited or (not waits and found.awaits(intent.id)):
+                stream = payment_place(intent.payment_attempt_id)
 
         def decide(account: CreditAccount, attempt: PaymentAttempt) -> Disposition:
             if not account.version:
@@ -47,17 +58,6 @@ class Returning(Paying):
 
         streams = (account_stream(workspace_id), stream)
         return cast("Disposition", (await self.book.submit(Command(streams, decide))).answer)
-
-    async def _contested(self, intent: Intent | None, contest: Contest) -> tuple[Stream, bool]:
-        """The stream of the credited payment that a dispute is about, else one of its own; and
-        whether that payment is in quarantine."""
-        waits = False
-        if intent is not None and intent.payment_attempt_id is not None:
-            attempt = await self.payment(intent.payment_attempt_id)
-            waits = intent.id in attempt.quarantined
-            if attempt.is_credited_for(intent.id) or (not waits and attempt.awaits(intent.id)):
-                return payment_place(intent.payment_attempt_id), False
-        return payment_place(f"charge/{contest.charge or contest.id}"), waits
 
     # What administrators say.
 

@@ -141,3 +141,27 @@ def test_an_administrator_refunds_credited_money_that_nobody_had_asked_for(
     settle(shop)
 
     ends_well(shop, workspace, 20_000_000 + TEN, 1)
+
+
+def test_money_that_another_workspace_paid_goes_back_from_where_it_was_credited(
+    shop: Sandboxed,
+) -> None:
+    workspace, payer = with_card(shop), with_card(shop)
+    shop.sandbox.control.script(
+        *[{"path": "/v1/payment_intents", "method": "POST", "fault": "drop"}] * 2
+    )
+    attempt = done(topup(shop, workspace, 20), 202)["payment_attempt_id"]
+    intent = pay_at_stripe(shop, payer, attempt, payer, amount=2000)
+    settle(shop)
+    assert resolve(shop, attempt, "credited")["workspace_id"] == workspace
+
+    at_stripe(shop, "refunds", charge=intent["latest_charge"], amount=500)
+    settle(shop)
+    assert balance(shop, workspace)["balance_micros"] == FIFTEEN
+    contested = shop.sandbox.control.dispute(intent["latest_charge"], amount=500)["id"]
+    shop.sandbox.control.step(contested, "funds_withdrawn")
+    settle(shop)
+
+    ends_well(shop, workspace, TEN, 2)
+    assert balance(shop, workspace)["is_frozen"] is True
+    assert balance(shop, payer)["balance_micros"] == 0
