@@ -5,6 +5,7 @@ import typer
 from api.commands import (
     audit,
     catalogue,
+    explaining,
     importing,
     keys,
     ledgers,
@@ -29,6 +30,7 @@ app.command("import")(importing.import_)
 app.add_typer(prices.app, name="prices")
 app.add_typer(catalogue.app, name="catalogue")
 app.command("replay")(audit.replay)
+app.command("explain")(explaining.explain)
 app.command("compare")(audit.compare)
 app.command("verify")(verifying.verify)
 app.command("rebuild")(audit.rebuild)

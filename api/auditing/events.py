@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auditing.evidence import evidence
-from api.auditing.explanation import explain
+from api.auditing.explanation import explain, owner_of
 from api.auditing.rendering import ChargeExplained, explained
 from api.auditing.streams import asked_stream, names_of, own_streams
 from api.call import answer, enter
@@ -20,10 +20,8 @@ from api.facts import told
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, instant_of, limit_of, number_of, position_of_cursor
 from api.reads import newest_position, reached
-from domain.account.credit_facts import CreditAccountOpened
 from domain.codec import decode_fact
 from domain.errors import NotFound
-from domain.identity import parse_usage_id
 from projections.event_hash import COLUMNS, hashed
 from projections.trail_window import trail_window
 
@@ -171,12 +169,7 @@ async def explain_charge(request: Request) -> Response:
     call = await enter(request, "audit:read", "anything")
     usage_id = request.path_params["usage_id"]
     book = call.house.ledger.book
-    workspace_id = call.workspace_id
-    place = parse_usage_id(usage_id)
-    if not workspace_id and place is not None:
-        opened = await book.find(place[0], 1)
-        if opened is not None and isinstance(opened[0].fact, CreditAccountOpened):
-            workspace_id = opened[0].fact.workspace_id
+    workspace_id = call.workspace_id or await owner_of(book, usage_id)
     explanation = await explain(book, workspace_id, usage_id)
     if explanation is None:
         raise NotFound("usage", usage_id)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from uuid import UUID
 
 from api.auditing.conversion import Conversion, Share, conversion_of, share_of
+from domain.account.credit_facts import CreditAccountOpened
 from domain.account.usage import Tokens, Usage
 from domain.account.usage_facts import (
     Debited,
@@ -107,6 +108,14 @@ class Explanation:
     def debt(self) -> int:
         """What no grant covered, in µ: the part that became debt."""
         return sum(d.amount - sum(d.grants.values()) for d in self.draws if d.source == "wallet")
+
+
+async def owner_of(book: Book, usage_id: str) -> str:
+    """The workspace on whose account an act stands; "" where there is no such account."""
+    place = parse_usage_id(usage_id)
+    opened = await book.find(place[0], 1) if place is not None else None
+    fact = opened[0].fact if opened is not None else None
+    return fact.workspace_id if isinstance(fact, CreditAccountOpened) else ""
 
 
 async def explain(book: Book, workspace_id: str, usage_id: str) -> Explanation | None:

@@ -41,11 +41,13 @@ def test_its_request_gets_its_answer_and_its_commands_run(state_folder: Path) ->
         )
 
         answer, promised = plain(answered.stdout), plain(blocks("json")[0])
-        assert answer.pop("usage_id").startswith(promised.pop("usage_id").rstrip("…"))
+        usage_id = answer.pop("usage_id")
+        assert usage_id.startswith(promised.pop("usage_id").rstrip("…"))
         assert answer == promised
 
         for line in blocks("sh")[2].splitlines():
             command = line.split("#")[0].strip().replace("ws_…", tried["id"])
+            command = command.replace("use_…", usage_id)
             done = _run_command(command, state_folder)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,39 @@ def test_replay_for_people_is_a_table_of_the_events(demo: Deployment) -> None:
     assert answer.returncode == 0
     assert "balance  0.03125 USD" in answer.stdout
     assert answer.stdout.count("Debited") == 3
+
+
+def test_a_charge_is_explained_as_over_http(demo: Deployment) -> None:
+    acme = demo.line["workspaces"][0]["id"]
+    body = {
+        "event_id": "why",
+        "meter": "chat",
+        "llm_model": "gpt-5.4",
+        "tokens": {"input": 12_345, "output": 678},
+        "api_key_id": "key_7",
+    }
+    usage_id = demo.call("POST", "/v1/usage", body, acme)["usage_id"]
+
+    said = demo.cli("explain", usage_id)
+    told = json.loads(demo.cli("explain", usage_id, "--json").stdout, parse_float=Decimal)
+
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[0].startswith("act       chat gpt-5.4, ")
+    assert lines[1] == (
+        "price     (12345 × 3000000 + 678 × 15000000) / 1000000 × 10500 / 10000"
+        " = 198261/4 µ, half-even → 49565 µ"
+    )
+    assert "paid by   wallet: 49565 µ from " in said.stdout
+    assert "because   api_key key_7" in lines
+    over_http = demo.call("GET", f"/v1/audit/charges/{usage_id}/explain")
+    for name in ("formula", "funding", "balance_after_micros", "event_hash", "causation"):
+        assert told[name] == over_http[name]
+    unknown = demo.cli("explain", "use_nothing")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "daybook: There is no usage use_nothing here.\n",
+    )
 
 
 def test_compare_is_empty_until_a_read_model_lies_and_rebuild_mends_it(demo: Deployment) -> None:
