@@ -12,6 +12,7 @@ from adapters.postgres.database import Database
 from adapters.prices import content_hash, list_prices
 from api.commands.options import Data, DatabaseUrl, fail, instant
 from api.commands.plain import plain_errors
+from api.commands.trying import try_
 from api.running.deployment import database_for, ledger_on
 from domain.catalogue.price_book import PriceBookVersion, PriceEntry
 from domain.facts import Context
@@ -36,6 +37,9 @@ class Merged(NamedTuple):
 @app.callback()
 def prices() -> None:
     """The price book."""
+
+
+app.command("try")(try_)
 
 
 @app.command("import")

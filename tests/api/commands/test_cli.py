@@ -101,6 +101,42 @@ def test_a_charge_is_explained_as_over_http(demo: Deployment) -> None:
     )
 
 
+def test_other_prices_are_tried_on_the_past_and_change_nothing(
+    demo: Deployment, tmp_path: Path
+) -> None:
+    dune = demo.line["workspaces"][3]
+    price = {"model": "gpt-5.4", "input_usd_per_m": "1.00", "output_usd_per_m": "5.00"}
+    document = tmp_path / "prices.json"
+    document.write_text(json.dumps({"markup_bps": 0, "entries": [price]}))
+    assert eventually(lambda: demo.cli("compare").returncode == 0)
+    before = demo.call("GET", "/v1/billing/balance", workspace=dune["id"])
+
+    tried = demo.cli("prices", "try", str(document), "--workspace", dune["name"], "--json")
+    shown = demo.cli("prices", "try", str(document), "--workspace", dune["id"])
+
+    # 25 acts of 20,000 in and 1,000 out: 78,750 µ each, and 25,000 by the other prices.
+    [row] = json.loads(tried.stdout)["rows"]
+    assert row == {
+        "workspace_id": dune["id"],
+        "llm_model": "gpt-5.4",
+        "acts": 25,
+        "charged_micros": 1_968_750,
+        "would_be_micros": 625_000,
+        "difference_micros": -1_343_750,
+        "unpriced_acts": 0,
+    }
+    assert "Dune Analytics" in shown.stdout and "-1.34375" in shown.stdout
+    after = demo.call("GET", "/v1/billing/balance", workspace=dune["id"])
+    assert after["balance_micros"] == before["balance_micros"]
+
+    document.write_text('{"markup_bps": 0, "entries": [{"model": "gpt-5.4"}]}')
+    wrong = demo.cli("prices", "try", str(document))
+    assert wrong.returncode == 2
+    assert "`input_usd_per_m` - at `$.entries[0]`" in wrong.stderr
+    nowhere = demo.cli("prices", "try", str(tmp_path / "nowhere.json"))
+    assert (nowhere.returncode, "No such file" in nowhere.stderr) == (2, True)
+
+
 def test_compare_is_empty_until_a_read_model_lies_and_rebuild_mends_it(demo: Deployment) -> None:
     acme = demo.line["workspaces"][0]["id"]
     assert eventually(lambda: demo.cli("compare").returncode == 0)
