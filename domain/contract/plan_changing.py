@@ -20,7 +20,7 @@ from domain.contract.coming_change import (
     schedule_downgrade,
     unschedule,
 )
-from domain.contract.errors import PlanChangeIsPending, PreviewStale
+from domain.contract.errors import PastDue, PlanChangeIsPending, PreviewStale
 from domain.contract.facts import (
     CancellationScheduled,
     DowngradeScheduled,
@@ -92,6 +92,7 @@ class PlanChanging(Subscribing):
             price = price_of(change.offer, plans)
             instant = int(context.now.timestamp())
             remote = await contracts.subscription(subscription.stripe.id)
+            _check_paid(remote)
             if remote is None or remote.plan != subscription.billed_plan:
                 raise PlanChangeIsPending("Stripe has just changed the plan; ask in a moment")
             preview = await contracts.preview(subscription.stripe.id, price, instant)
@@ -182,6 +183,7 @@ class PlanChanging(Subscribing):
             promised.to_plan, promised.to_version, plan.price_minor, plans.current.currency
         )
         remote = await contracts.subscription(link.id)
+        _check_paid(remote)
         if remote is not None and remote.plan == price.pin:
             if not await _was_ours(contracts, remote, promised):
                 raise PreviewStale("Stripe has this plan in force already, and not by us", 0)
@@ -233,6 +235,8 @@ class PlanChanging(Subscribing):
         )
         preview_id, cancel_at, schedule_id = promised.preview_id, promised.effective_at, None
         asked_of = subscription.subscription_id
+        if link is not None:
+            _check_paid(await contracts.subscription(link.id))
         if link is not None and promised.ends:
             remote = await contracts.set_cancel(link.id, True, f"plan_cancel:{preview_id}")
             cancel_at = remote.cancel_at or cancel_at
@@ -293,6 +297,15 @@ class PlanChanging(Subscribing):
             url = invoice.hosted_url if invoice else None
             return Confirmed("pending_payment", fact.recorded_at, 0, url, position)
         return None
+
+
+def _check_paid(remote: RemoteSubscription | None) -> None:
+    """Refuse to change what is unpaid at Stripe, whether we were told of it or not.
+
+    :raises PastDue: its last invoice failed.
+    """
+    if remote is not None and remote.is_past_due:
+        raise PastDue("an invoice is unpaid; plans change when it is paid")
 
 
 def _allowances(

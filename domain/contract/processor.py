@@ -52,6 +52,11 @@ class RemoteSubscription(msgspec.Struct, frozen=True, gc=False):
         """Whether it was paid for once and has not ended."""
         return self.status in ("active", "past_due", "unpaid", "trialing")
 
+    @property
+    def is_past_due(self) -> bool:
+        """Whether an invoice of it is unpaid, heard of or not."""
+        return self.status in ("past_due", "unpaid")
+
 
 class Session(msgspec.Struct, frozen=True, gc=False):
     """A payment page for a subscription."""

@@ -300,3 +300,27 @@ def test_s92_the_clock_goes_forward_and_knows_its_offset(shop: Sandboxed) -> Non
         one["data"]["period_end"] for one in events(shop, leap) if one["type"] == "CycleOpened"
     ]
     assert "2029-02-28T10:00:00Z" in cycles
+
+
+@pytest.mark.scenario("S112")
+def test_s112_what_is_unpaid_at_stripe_is_unpaid_though_nobody_told_us(shop: Sandboxed) -> None:
+    """A19 by the state of the object, not by the arrival of its webhook."""
+    workspace = subscribed(shop, "pro")
+    replace_card(shop, workspace, FAILS)
+    shop.to(END)
+    early = [done(preview(shop, workspace, plan), 200) for plan in ("enterprise", "starter")]
+    shop.to("2026-07-01T00:14:59Z")
+    [draft] = [one for one in stripe_invoices(shop, workspace) if one["status"] == "draft"]
+    url = f"{shop.sandbox.url}/v1/invoices/{draft['id']}"
+    httpx.post(f"{url}/finalize", auth=(KEY, "")).raise_for_status()
+    httpx.post(f"{url}/pay", auth=(KEY, ""))
+    replace_card_silently(shop, workspace)
+
+    for quote in early:
+        refused(confirm(shop, workspace, quote["preview_id"]), 409, "subscription_past_due")
+    refused(preview(shop, workspace, "enterprise"), 409, "subscription_past_due")
+
+    assert subscription(shop, workspace)["scheduled_change"] is None
+    assert all(one["total"] == 4_000 for one in stripe_invoices(shop, workspace))
+    settle(shop)
+    assert status(shop.app, workspace)["grace"]["days"] == 7
