@@ -46,6 +46,12 @@ async def checkout_completed(event: StripeEvent, till: Till, context: Context) -
         await ledger.announce(remote, context)
         return "applied"
     done = await ledger.activate(remote, session.amount_total, context)
+    if done == "deferred":
+        # The one in force may have ended at Stripe, and nobody has told us yet.
+        ours = await ledger.known_subscription(remote.workspace_id)
+        if ours is not None and ours.stripe_id is not None:
+            await _synced(ours.stripe_id, till, context, whose=ours.workspace_id)
+            done = await ledger.activate(remote, session.amount_total, context)
     if done == "applied":
         paid = session.amount_total
         await ledger.note_checkout_paid(session.payment_attempt_id, paid, context)

@@ -166,6 +166,33 @@ def test_x43_a_cancellation_in_the_portal_is_ours_too_and_can_be_taken_back(
     assert subscription(shop, workspace)["plan"] == "starter"
 
 
+def test_a_page_that_is_paid_after_an_end_that_nobody_heard_of_is_not_paid_twice(
+    shop: Sandboxed,
+) -> None:
+    workspace = shop.app.workspace()
+    pages = [
+        done(checkout(shop, workspace, plan), 200)["session_id"] for plan in ("starter", "pro")
+    ]
+    on_page(shop, pages[0])
+    settle(shop)
+    ended = subscription(shop, workspace)["stripe_subscription_id"]
+    shop.to("2026-06-01T05:00:00Z")
+    url = f"{shop.sandbox.url}/v1/subscriptions/{ended}"
+    httpx.delete(url, auth=(KEY, "")).raise_for_status()
+    on_page(shop, pages[1])
+
+    deliver(shop, "checkout.session.completed")  # and then what happened before it
+    settle(shop)
+
+    seen = subscription(shop, workspace)
+    assert (seen["plan"], seen["status"]) == ("pro", "active")
+    assert seen["stripe_subscription_id"] != ended
+    assert shop.app.get("/v1/admin/payments", status="quarantined")["data"] == []
+    assert happened(shop, workspace)[-3:] == [
+        "SubscriptionStarted", "PlanChanged", "SubscriptionStarted",
+    ]  # fmt: skip
+
+
 def _deferred(shop: Sandboxed) -> list[str]:
     """Events of Stripe's that wait for their object."""
     data = shop.app.get("/v1/admin/webhooks", disposition="deferred")["data"]
