@@ -97,7 +97,7 @@ async def compose(book: Book, account: CreditAccount) -> Composition:
         grants=tuple([await _holding(book, account, grant) for grant in shown]),
         grants_left_out=len(grants) - len(shown),
         parts=bar(grants),
-        buckets=tuple(_included(account)),
+        buckets=tuple(included(account)),
         spends_money=spends_money(account),
     )
 
@@ -108,7 +108,8 @@ def spends_money(account: CreditAccount) -> bool:
     return any(source.startswith("wallet") for sources in waterfalls for source in sources)
 
 
-def _included(account: CreditAccount) -> Iterator[Included]:
+def included(account: CreditAccount) -> Iterator[Included]:
+    """The buckets of the plan, by name."""
     policy = account.policy
     end = policy.period_end if policy else None
     prices = policy.overage_unit_price if policy and policy.overage_enabled else {}

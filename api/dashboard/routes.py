@@ -1,4 +1,4 @@
-"""The dashboard: sign in, choose a workspace, and see its balance, its usage and its charges.
+"""The dashboard's page of one workspace: its balance, its usage and its charges.
 
 Pages work without scripting; with it, parts are fetched (htmx) and figures are live (live.py).
 """
@@ -10,13 +10,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from api.auditing.evidence import event_hash
 from api.auditing.explanation import Explanation, explain
-from api.dashboard import billing_page, charges, figures, live, pages, session
+from api.dashboard import billing_page, charges, entrance, figures, live, pages, session
 from api.dashboard.charges import Charge
 from api.dashboard.composition import grant_name, spends_money
 from api.dashboard.page_route import PageRoute
@@ -27,81 +27,16 @@ from api.house import House
 from api.refusals import Unauthenticated
 from domain.account.credit_account import CreditAccount
 from domain.errors import Forbidden, NotFound
-from projections import balances, workspace_status, workspaces
-
-LISTED_MAX = 100
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 def mount(app: FastAPI) -> None:
     """Add the dashboard to an application whose ``state.house`` is there when requests come."""
+    app.include_router(entrance.router)
     app.include_router(router)
     app.include_router(billing_page.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
-
-
-# -- who looks ------------------------------------------------------------------------------------
-
-
-@router.get("/")
-async def start(request: Request) -> Response:
-    """The form to sign in; or the key's workspace; or the choice of one."""
-    try:
-        viewer = await session.viewer(request)
-    except (Unauthenticated, Forbidden):
-        return pages.page("sign_in.html", signed_in=False, error=None)
-    if viewer.workspace_id is not None:
-        return _to(viewer.workspace_id)
-    house = _house(request)
-    asked = request.query_params.get("workspace", "").strip()
-    if asked:
-        try:
-            await house.ledger.account(asked)
-            return _to(asked)
-        except NotFound:
-            pass
-    async with house.pool.connection() as connection:
-        tenants = await workspaces.tenants(connection, limit=LISTED_MAX + 1)
-        listed = [
-            (tenant, await balances.balance(connection, tenant.workspace_id))
-            for tenant in tenants[:LISTED_MAX]
-        ]
-        due = await workspace_status.past_due(connection, limit=1_000)
-    return pages.page(
-        "workspaces.html",
-        404 if asked else 200,
-        listed=listed,
-        past_due={status.workspace_id for status in due},
-        more=len(tenants) > LISTED_MAX,
-        missing=asked,
-    )
-
-
-@router.post("/session")
-async def begin(request: Request) -> Response:
-    """Sign in with the form's ``api_key``."""
-    session.require_same_origin(request)
-    key = (await session.read_form(request)).get("api_key", "")
-    onward = RedirectResponse("/", 303, pages.HEADERS)
-    try:
-        await session.sign_in(request, onward, key)
-    except Unauthenticated:
-        error, status = "No key like this is in use. Look for missing characters.", 401
-    except Forbidden:
-        error, status = f"This key may not read billing: it lacks the scope {session.SCOPE}.", 403
-    else:
-        return onward
-    return pages.page("sign_in.html", status, signed_in=False, error=error)
-
-
-@router.post("/session/end")
-async def end(request: Request) -> Response:
-    """Sign out."""
-    session.require_same_origin(request)
-    onward = RedirectResponse("/", 303, pages.HEADERS)
-    session.sign_out(request, onward)
-    return onward
 
 
 # -- one workspace --------------------------------------------------------------------------------
@@ -296,7 +231,3 @@ def _feed(app: FastAPI) -> live.Feed:
 
 def _part(template: str, **context: Any) -> Response:
     return HTMLResponse(pages.fragment(template, **context), headers=pages.HEADERS)
-
-
-def _to(workspace_id: str) -> Response:
-    return RedirectResponse(pages.path("w", workspace_id), 303, pages.HEADERS)

@@ -84,6 +84,15 @@ def test_units_are_the_headline_where_they_pay_for_everything(
     )
 
 
+def test_the_list_says_what_is_left_of_each_plan(shop: Sandboxed, visit: Visit) -> None:
+    workspace = subscribed(shop, "starter")
+    put(shop.app, "/v1/billing/overage", {"enabled": True}, workspace)
+    done(generate(shop.app, workspace, 1_009_000))
+    visit.sign_in(shop.app.admin_key)
+    row = visit["table.tenants tbody tr"].filter(has_text="Acme")
+    expect(row).to_contain_text(re.compile(r"starter\s*Open\s*0 of 1,000 AI credits\s*\$0\.18"))
+
+
 @pytest.mark.scenario("S81")
 def test_an_unpaid_invoice_is_a_banner_that_leads_to_the_card(
     shop: Sandboxed, visit: Visit
