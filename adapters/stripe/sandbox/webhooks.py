@@ -88,7 +88,8 @@ class Webhooks:
                 for delivery in self._books.until("sandbox.delivery", "due", now, state="pending"):
                     await self._attempt(delivery["event"])
             try:
-                await asyncio.wait_for(self.wake.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self.wake.wait()
             except TimeoutError:
                 continue
             self.wake.clear()

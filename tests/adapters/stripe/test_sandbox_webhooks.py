@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
 import pytest
 import stripe
 
+from adapters.stripe.sandbox.books import Books
 from adapters.stripe.sandbox.remote import Remote
-from adapters.stripe.sandbox.webhooks import RETRIES, signature
+from adapters.stripe.sandbox.webhooks import RETRIES, Webhooks, signature
 from tests.adapters.stripe.conftest import NOW
 from tests.adapters.stripe.receiver import Receiver, receiving
 from tests.adapters.stripe.told import customer_with, events, held, off_session
@@ -216,3 +218,26 @@ def test_after_thirty_days_an_event_is_forgotten_if_nobody_waits_for_it(
         client.v1.events.retrieve(first)
     assert [one["event"] for one in sandbox.control.webhooks()] == [second]
     assert [one["status"] for one in sandbox.control.deliver()] == [200]
+
+
+@pytest.mark.parametrize("later", range(6))
+def test_it_ends_when_it_is_told_to_also_while_it_is_being_woken(later: int) -> None:
+    """Else a sandbox that is stopped behind its last order would go on for ever."""
+
+    async def is_over() -> bool:
+        webhooks = Webhooks(Books(":memory:"))
+        going = asyncio.create_task(webhooks.run())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        webhooks.wake.set()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        going.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        over = going.done()
+        going.cancel()
+        await webhooks.close()
+        return over
+
+    assert asyncio.run(is_over())
