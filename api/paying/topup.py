@@ -170,6 +170,8 @@ def _standing(account: CreditAccount) -> dict[str, Any]:
 async def _record(call: Call, amount: int, payment_ref: str, catalogue: Catalogue) -> Answer:
     if catalogue.payment_ref_policy != "open" and not call.caller.may("payments:record"):
         raise PaymentRefNotAllowed("Recording a payment needs the scope payments:record.")
+    if payment_ref != payment_ref.strip():  # `wire-77 ` would be credited beside `wire-77`
+        raise InvalidInput(("payment_ref",), "must not begin or end with a blank")
     done = await call.house.ledger.record_payment(
         call.workspace_id, amount, payment_ref, await call.context()
     )

@@ -223,6 +223,17 @@ def test_s32_a_payment_ref_charges_no_card(shop: Sandboxed) -> None:
     assert len(shop.sandbox.control.requests()) == before
 
 
+@pytest.mark.parametrize("ref", ["wire-77 ", "\twire-77", " ", "wire-77\u00a0"])
+def test_a_reference_with_a_blank_around_it_is_no_other_one(shop: Sandboxed, ref: str) -> None:
+    workspace = shop.app.workspace()
+    done(topup(shop, workspace, payment_ref="wire-77"), 200)
+
+    problem = refused(topup(shop, workspace, payment_ref=ref), 422, "validation_error")
+
+    assert problem["errors"][0]["loc"] == ["body", "payment_ref"]
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
+
+
 def test_s33_a_card_is_saved_on_stripes_page(shop: Sandboxed) -> None:
     workspace = shop.app.workspace()
 
