@@ -88,6 +88,11 @@ class Surroundings(ABC):
         """What an invoice is for, by its events before this version."""
 
     @abstractmethod
+    def granted(self, stream: UUID, version: int, fact: AllowanceGranted) -> int:
+        """The units that were granted before, in the place that this grant takes: those of its
+        bucket and cycle, where a larger plan grants its own."""
+
+    @abstractmethod
     def rated(self, stream: UUID, version: int) -> Rated | None:
         """The price in the event before this one, of an act that is paid later."""
 
@@ -196,8 +201,11 @@ def _drawn(holder: Holder, draws: tuple[Draw, ...], sign: int) -> Iterator[Posti
             yield from _moved(holder, unbilled, "Income:Overage", sign * draw.amount)
 
 
-def _granted(fact: AllowanceGranted, *_: object) -> Iterator[Posting]:
-    yield from _counted(fact.bucket, AVAILABLE, GRANTED, fact.units)
+def _granted(
+    fact: AllowanceGranted, _: Holder, around: Surroundings, place: Place
+) -> Iterator[Posting]:
+    more = fact.units - around.granted(*place, fact)
+    yield from _counted(fact.bucket, AVAILABLE, GRANTED, more)
 
 
 def _closed(fact: AllowanceClosed, *_: object) -> Iterator[Posting]:

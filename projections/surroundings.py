@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from domain.account.allowance_facts import AllowanceGranted
 from domain.account.credit_facts import CreditAccountOpened
 from domain.account.usage_facts import UsageRated
 from domain.catalogue.price_book import Rated
@@ -29,8 +30,19 @@ EARLIER = """
       AND kind IN ('InvoiceLineRecorded', 'InvoiceFinalized', 'InvoiceRefunded')
     ORDER BY originator_version
 """
+GRANTS = """
+    SELECT topic, state FROM events WHERE originator_id = %s AND originator_version < %s
+      AND kind = 'AllowanceGranted' ORDER BY originator_version DESC
+"""
 AT = "SELECT topic, state FROM events WHERE originator_id = %s AND originator_version = %s"
 NOBODY = Holder("", "USD")
+
+Window = tuple[str, str]
+"""A bucket, and the cycle, days or lifetime in which its units count."""
+
+
+def _window(granted: AllowanceGranted) -> Window:
+    return granted.bucket, granted.cycle_id
 
 
 def holder_of(opened: Fact) -> Holder | None:
@@ -76,6 +88,13 @@ class FromTheBook(Surroundings):
             billed = more_billed(billed, decode_fact(topic, state))
         return billed
 
+    def granted(self, stream: UUID, version: int, fact: AllowanceGranted) -> int:
+        for topic, state in self._connection.execute(GRANTS, (stream, version)):
+            earlier = decode_fact(topic, state)
+            if isinstance(earlier, AllowanceGranted) and _window(earlier) == _window(fact):
+                return earlier.units
+        return 0
+
     def rated(self, stream: UUID, version: int) -> Rated | None:
         row = self._connection.execute(AT, (stream, version - 1)).fetchone()
         fact = decode_fact(*row) if row else None
@@ -91,6 +110,7 @@ class OnTheWay(Surroundings):
         self._billed: dict[UUID, Billed] = {}
         self._before: dict[UUID, Billed] = {}
         self._rated: dict[UUID, Rated] = {}
+        self._granted: dict[tuple[UUID, Window], tuple[int, int]] = {}  # units, and those before
 
     def pass_by(self, stream: UUID, version: int, fact: Fact) -> None:
         """Note what later events will need."""
@@ -101,6 +121,9 @@ class OnTheWay(Surroundings):
             self._before[stream], self._billed[stream] = before, more_billed(before, fact)
         elif isinstance(fact, UsageRated):
             self._rated[stream] = fact.rated
+        elif isinstance(fact, AllowanceGranted):
+            place = (stream, _window(fact))
+            self._granted[place] = fact.units, self._granted.get(place, (0, 0))[0]
 
     def holder(self, stream: UUID) -> Holder:
         return self._holders.get(stream, NOBODY)
@@ -108,6 +131,9 @@ class OnTheWay(Surroundings):
     def billed(self, stream: UUID, version: int) -> Billed:
         now = self._billed.get(stream, Billed())
         return now._replace(refunded=self._before.get(stream, now).refunded)
+
+    def granted(self, stream: UUID, version: int, fact: AllowanceGranted) -> int:
+        return self._granted[stream, _window(fact)][1]
 
     def rated(self, stream: UUID, version: int) -> Rated | None:
         return self._rated.get(stream)

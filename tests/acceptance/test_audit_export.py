@@ -126,6 +126,24 @@ def test_units_and_overage_are_posted_from_grant_to_statement(
     assert compared["equal"], compared
 
 
+@pytest.mark.scenario("S102")
+def test_a_larger_plans_units_take_the_place_of_the_smaller_ones(
+    flarex: Served, tmp_path: Path
+) -> None:
+    workspace = on_plan(flarex, "starter")
+    assert generate(flarex, workspace, 600_000).status_code == 201
+    upgraded = flarex.post(f"/v1/admin/workspaces/{workspace}/plan", {"plan": "pro"})
+    assert upgraded.status_code == 200, upgraded.text
+    [bucket] = flarex.get("/v1/billing/balance", workspace)["buckets"]
+
+    entries = checked(exported(flarex, format="beancount"), tmp_path)
+
+    # As S70: 5,000 in all, not 6,000; and what is left is what the bucket says.
+    assert bucket["remaining"] == 4_400
+    assert sums(entries, "Equity:Units:Available") == {"CRED": Decimal(4_400)}
+    assert flarex.get("/v1/audit/compare", projection="journal")["equal"]
+
+
 def test_csv_and_parquet_hold_the_same_rows(busy: Served, tmp_path: Path) -> None:
     chain(busy.database)
     for table in ("journal", "usage_events", "audit_trail"):
