@@ -125,7 +125,8 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
         if auto is None or (outcome == "failed" and auto.in_flight != payment):
             return
         failures = auto.failures + 1 if outcome == "failed" else 0
-        month = auto.month if auto.in_flight == payment else _month(self.moment(context))
+        expected = auto.in_flight == payment
+        month = (auto.asked_in or auto.month) if expected else _month(self.moment(context))
         self.record(
             AutoTopUpResolved(
                 **self.stamp(context, f"auto_topup:{payment}:{outcome}"),

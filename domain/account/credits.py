@@ -168,9 +168,13 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
         """Stop all spending for a reason; the same reason and reference again is a no-op."""
         if (reason, ref) in self.freezes:
             return
+        before = self.version
         self.expire_credits(context)
+        is_less = self.version > before
         cause = f"freeze:{reason}:{ref}:{self.version + 1}"
         self.record(AccountFrozen(**self.stamp(context, cause), reason=reason, ref=ref, note=note))
+        if is_less:  # asked for only now: a frozen account's card is left alone
+            self.consider_topup(context)
 
     def unfreeze(
         self, reason: str | None, ticket_ref: str, note: str | None, context: Context

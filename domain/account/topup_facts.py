@@ -27,6 +27,7 @@ class AutoTopUp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     monthly_cap: int | None = None
     most: int = 0
     in_flight: str | None = None  # the attempt whose end is not known yet
+    asked_in: str = ""  # the month that it counts in, which may be over
     failures: int = 0
     suspended: Suspension | None = None
     month: str = ""
@@ -62,6 +63,7 @@ class AutoTopUpConfigured(Fact, frozen=True, kw_only=True, omit_defaults=True):
             self.monthly_cap,
             self.most,
             in_flight=before.in_flight if before else None,
+            asked_in=before.asked_in if before else "",
             last=before.last if before else None,
             month=before.month if before else "",
             spent=before.spent if before else 0,
@@ -83,6 +85,7 @@ class AutoTopUpTriggered(Fact, frozen=True, kw_only=True, omit_defaults=True):
         account.auto_topup = replace(
             auto,
             in_flight=self.payment_attempt_id,
+            asked_in=self.month,
             last=self.payment_attempt_id,
             month=self.month,
             spent=auto.spent_in(self.month) + self.amount,

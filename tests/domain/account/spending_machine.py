@@ -145,17 +145,6 @@ class SpendingMachine(RuleBasedStateMachine):
         route = "oauth" if mode == "record" and size % 5 == 0 else "metered"
         self.report(meter, size * UNIT[self.kind], occurred_at=occurred, mode=mode, route=route)
 
-    @precondition(lambda self: self.kind == "flarex")
-    @rule(size=sizes, on=st.booleans())
-    def call_over_a_switch(self, size: int, on: bool) -> None:
-        """Overage is switched while a call runs that needs more than was expected."""
-        self.overage(not on)
-        before = set(self.promises)
-        self.place("chat_generation", size * UNIT[self.kind], "gpt-5.4-mini", None, 60)
-        self.overage(on)
-        for id in set(self.promises) - before:
-            self.report("chat_generation", 3 * size * UNIT[self.kind], hold_id=id)
-
     @precondition(lambda self: self.promises)
     @rule(data=st.data())
     def settle_again(self, data: st.DataObject) -> None:

@@ -135,6 +135,36 @@ def test_what_is_paid_after_all_counts_in_the_month_in_which_it_is_paid() -> Non
     assert (order(made).in_flight, order(made).suspended) == (None, "cap")
 
 
+def test_what_fails_in_another_month_than_it_was_asked_in_frees_nothing_of_that_month() -> None:
+    made, july = account(-30 * USD, monthly_cap=40 * USD), 40 * 86_400
+    first = order(made).in_flight
+    assert first is not None
+    made.topup_ended(first, "failed", 20 * USD, at(1))
+    take(made, 1)
+    second = order(made).in_flight
+    assert second is not None
+    made.credit(20 * USD, "auto_topup", "credit:1", at(july), payment_attempt_id=first)
+    made.topup_ended(first, "credited", 20 * USD, at(july))
+
+    made.topup_ended(second, "failed", 20 * USD, at(july))
+
+    assert order(made).spent_in("2026-07") == 20 * USD
+
+
+def test_credits_that_are_over_when_the_account_is_frozen_leave_the_card_alone() -> None:
+    made = account(0, threshold=2 * USD)
+    first = order(made).in_flight
+    assert first is not None
+    ends = NOW + timedelta(seconds=5)
+    made.credit(2 * USD, "promo", "promo", at(1), priority=90, expires_at=ends)
+    made.topup_ended(first, "failed", 20 * USD, at(1))
+
+    made.freeze("admin", "T", None, at(6))
+
+    assert order(made).suspended == "frozen"
+    assert order(made).in_flight is None
+
+
 def test_a_frozen_account_waits_and_goes_on_when_it_is_released() -> None:
     made = account(6 * USD)
     made.freeze("admin", "T", None, at(1))

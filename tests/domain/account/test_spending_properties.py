@@ -26,13 +26,13 @@ from domain.contract.subscription import (
 )
 from domain.facts import project
 from tests.domain.account.spending_machine import METERS, REACHED
+from tests.domain.account.story_machine import StoryMachine
 from tests.domain.given import chat
-from tests.domain.payment.money_machine import MoneyMachine
 
 ROUNDS_MAX = 12
 
 
-class AnySpending(MoneyMachine):
+class AnySpending(StoryMachine):
     """With what must hold after every step."""
 
     @invariant()
