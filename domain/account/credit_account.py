@@ -312,7 +312,7 @@ def _returns(
     returns = [Grant(f"g{version}", debt)] if debt else []
     for grant_id, part in draw.grants.items():
         grant = credited[grant_id].grant(part) if grant_id in credited else Grant(grant_id, part)
-        if grant.expires_at is not None and grant.expires_at <= now:
+        if grant.is_over(now):
             if not reinstate_expired:
                 continue
             # Its old expiry would take it away again at once.

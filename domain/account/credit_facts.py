@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from domain.account.taken import total
 from domain.account.wallet import Category, Grant
 from domain.facts import Fact
 
@@ -106,12 +107,13 @@ class CreditsReversed(Fact, frozen=True, kw_only=True, omit_defaults=True):
         return -self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
+        account.note_reversed(self.payment_attempt_id, self.amount, self.grants)
         account.wallet = account.wallet.take(self.amount, self.grants)
-        account.note_reversed(self.payment_attempt_id, self.amount)
 
 
 class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A reversal was itself undone, as after a dispute that was won."""
+    """A reversal was itself undone, as after a dispute that was won. ``returned`` are the other
+    grants that it had taken from; the rest goes to the payment's own, ``grant_id``."""
 
     reversal_id: str
     payment_attempt_id: str
@@ -119,13 +121,16 @@ class CreditsReinstated(Fact, frozen=True, kw_only=True, omit_defaults=True):
     amount: int
     balance_after: int = msgspec.field(name="after")
     psp_ref: str | None = None
+    returned: tuple[Grant, ...] = ()
 
     def wallet_move(self) -> tuple[int, int]:
         return self.amount, self.balance_after
 
     def apply(self, account: CreditAccount) -> None:
-        account.wallet = account.wallet.put(Grant(self.grant_id, self.amount))
-        account.note_reversed(self.payment_attempt_id, -self.amount)
+        own = self.amount - total(self.returned)
+        for grant in (Grant(self.grant_id, own), *self.returned) if own else self.returned:
+            account.wallet = account.wallet.put(grant)
+        account.note_reinstated(self.payment_attempt_id, self.amount)
 
 
 class AccountFrozen(Fact, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from domain.account.credit_facts import (
     CreditsReversed,
     FreezeReason,
 )
+from domain.account.taken import untaken
 from domain.account.usage_facts import Debited
 from domain.account.wallet import Category
 from domain.errors import InvalidInput, NotReversible
@@ -143,8 +144,11 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
         psp_ref: str | None,
         context: Context,
     ) -> None:
-        """Undo a reversal, or a part of it."""
+        """Undo a reversal, or a part of it: what it had taken goes back to where it came from.
+        What came from a grant whose time is over now is money of the payment."""
         self.expire_credits(context)
+        now = self.moment(context)
+        back, _ = untaken(self.taken.get(payment, ()), self.reversed.get(payment, 0), amount)
         self.record(
             CreditsReinstated(
                 **self.stamp(context, cause),
@@ -154,6 +158,7 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
                 amount=amount,
                 balance_after=self.balance + amount,
                 psp_ref=psp_ref,
+                returned=tuple(g for g in back if g.grant_id != grant_id and not g.is_over(now)),
             )
         )
         self.consider_topup(context)

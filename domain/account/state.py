@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from domain.account.budget import Budget
 from domain.account.credit_facts import FreezeReason, SpendPolicySet
 from domain.account.hold_facts import Hold
 from domain.account.overage import Share, accrued, own_share
+from domain.account.taken import Taken, noted, untaken
 from domain.account.terms import in_force, kept
 from domain.account.topup_facts import AutoTopUp
 from domain.account.usage_facts import Draw
@@ -32,6 +34,7 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
     overage: dict[str, tuple[int, int]] = {}  # bucket -> units, µ of this cycle
     overage_shares: dict[str, Share] = {}  # the same by bot and price, for its statement
     reversed: dict[str, int] = {}  # payment -> µ; only payments that were reversed
+    taken: dict[str, Taken] = {}  # payment -> the grants that its reversals took from
     overflow: bool = False
     api_fallback: bool = True
     unrated: tuple[int, ...] = ()  # versions of acts that no price book could price yet
@@ -214,9 +217,20 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         self.buckets = {**self.buckets, name: new}
         self.other_windows = {**self.other_windows, name: tuple(aside.values())}
 
-    def note_reversed(self, payment: str, amount: int) -> None:
-        """Remember how much of a payment was taken back."""
+    def note_reversed(self, payment: str, amount: int, parts: Mapping[str, int]) -> None:
+        """Remember how much of a payment was taken back, and from where."""
+        self.taken = {
+            **self.taken,
+            payment: self.taken.get(payment, ()) + noted(self.wallet, parts),
+        }
         self.reversed = {**self.reversed, payment: self.reversed.get(payment, 0) + amount}
+
+    def note_reinstated(self, payment: str, amount: int) -> None:
+        """Remember that a part of it was given back."""
+        taken_back = self.reversed.get(payment, 0)
+        _, left = untaken(self.taken.get(payment, ()), taken_back, amount)
+        self.taken = {**self.taken, payment: left}
+        self.reversed = {**self.reversed, payment: taken_back - amount}
 
     def add_hold(self, hold: Hold) -> None:
         """Set a hold's money and units aside."""

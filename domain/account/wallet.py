@@ -26,6 +26,10 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     priority: int = 50
     expires_at: datetime | None = None
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time is over: at exactly ``expires_at`` it is."""
+        return self.expires_at is not None and self.expires_at <= now
+
     @property
     def opened(self) -> int:
         """The stream version that opened it: the order in which grants came in."""
@@ -68,10 +72,10 @@ class Wallet(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return taken
 
     def expired(self, now: datetime) -> list[Grant]:
-        """Open grants whose time is over at ``now`` (at exactly ``expires_at`` it is)."""
+        """Open grants whose time is over at ``now``."""
         if self.next_expiry is None or now < self.next_expiry:
             return []
-        return [g for g in self.grants if g.expires_at is not None and g.expires_at <= now]
+        return [grant for grant in self.grants if grant.is_over(now)]
 
     # What did happen.
 

@@ -120,22 +120,12 @@ class AnyHistory(RuleBasedStateMachine):
     @precondition(lambda self: any(self.account.reversed.values()))
     @rule(data=st.data())
     def reinstate(self, data: st.DataObject) -> None:
-        """A dispute that was won; there is no decision for it yet, the fact must fold anyway."""
+        """A dispute that was won."""
         owed = sorted((p, left) for p, left in self.account.reversed.items() if left > 0)
         payment, left = data.draw(st.sampled_from(owed))
-        amount = data.draw(st.integers(1, left))
-        self.account.record(
-            CreditsReinstated(
-                recorded_at=self.account.moment(at(self.now)),
-                cause=self.cause("reinstated"),
-                reversal_id=self.cause("r"),
-                payment_attempt_id=payment,
-                grant_id=f"g{self.account.version + 1}",
-                amount=amount,
-                balance_after=self.account.balance + amount,
-            )
-        )
-        self.book += self.account.collect_events()
+        own = next(p.grant_id for p in self.payments() if p.payment_attempt_id == payment)
+        cause = self.cause("reinstated")
+        self.attempt("reinstate", payment, own, data.draw(st.integers(1, left)), cause, None)
 
     @rule(amount=st.integers(-5_000, 5_000))
     def adjust(self, amount: int) -> None:
