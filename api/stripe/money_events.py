@@ -7,17 +7,19 @@ may come in any order, late and again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
 
 from adapters.stripe import readings
-from adapters.stripe.objects import pictured
+from adapters.stripe.objects import Unreadable, pictured
 from api.paying.urls import billing_page
 from api.stripe.till import Disposition, Handler, StripeEvent, Till
 from domain.facts import Context
 from domain.payment.paying import Urls
 from domain.payment.processor import Charge, Contest, Intent
+from domain.payment.returns import RANK
 
 
 async def payment(event: StripeEvent, till: Till, context: Context) -> Disposition:
@@ -49,13 +51,18 @@ async def checkout(event: StripeEvent, till: Till, context: Context) -> Disposit
 
 
 async def refunded(event: StripeEvent, till: Till, context: Context) -> Disposition:
-    """`charge.refunded`, `charge.refund.updated`, `refund.*`: money went back, or did not."""
+    """`charge.refunded`, `charge.refund.updated`, `refund.*`: money went back, or did not. What
+    the event itself says has happened, whether or not the fetched objects show it already."""
     what = event.object
     is_charge = what.get("object") == "charge"
+    read = _charge if is_charge else _refunded
     charge_id = what["id"] if is_charge else readings.id_of(what.get("charge"))
     charge = await till.payments.charge(charge_id) if charge_id else None
     if charge is None:
-        charge = pictured(_charge if is_charge else _refunded, what)
+        charge = pictured(read, what)
+    else:
+        with suppress(Unreadable):
+            charge = _newest(charge, pictured(read, what))
     if charge.intent is None:
         return "ignored"
     intent = await _intent(charge.intent, till)
@@ -129,6 +136,22 @@ async def _payer(contest: Contest, intent: Intent | None, till: Till) -> str | N
         customer_id = charge.customer if charge else None
     found = await till.payments.customer(customer_id) if customer_id else None
     return found.workspace_id if found else None
+
+
+def _newest(shown: Charge, told: Charge) -> Charge:
+    """A charge as Stripe shows it, with what an event tells beyond that: of a refund its later
+    state; of the charge itself more than all that is listed, what failed included."""
+    refunds = {refund.id: refund for refund in shown.refunds}
+    listed = sum(refund.amount for refund in shown.refunds)
+    for refund in told.refunds:
+        known = refunds.get(refund.id)
+        if refund.id == told.id:
+            is_news = refund.amount > listed
+        else:
+            is_news = known is None or RANK[refund.state] > RANK[known.state]
+        if is_news:
+            refunds[refund.id] = refund
+    return replace(shown, refunds=tuple(refunds.values()))
 
 
 def _charge(what: Mapping[str, Any]) -> Charge:

@@ -10,6 +10,7 @@ import pytest
 from adapters.postgres.database import Database
 from tests.acceptance.paying import balance, deliver, events_of, paid, settle, topup, with_card
 from tests.acceptance.spending import done, refused
+from tests.acceptance.test_money_out import at_stripe
 from tests.api.sandboxed import Sandboxed, event, sandboxed, send
 
 TWENTY = 20_000_000
@@ -183,3 +184,39 @@ def test_what_a_charge_and_its_refund_tell_is_the_same_money(shop: Sandboxed) ->
     assert balance(shop, workspace)["balance_micros"] == 15_000_000
     done(send(shop.app, event("charge.refunded", gone | {"amount_refunded": 800})), 200)
     assert balance(shop, workspace)["balance_micros"] == 12_000_000
+
+
+@pytest.mark.scenario("S39")
+def test_s39_a_refund_is_believed_before_stripes_books_show_it(shop: Sandboxed) -> None:
+    """As a dispute is: a signed event says what happened, and a read may be behind it."""
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    assert shop.sandbox.books is not None
+    known = shop.sandbox.books.get("charge", charge)
+
+    for cumulative, left in ((500, 15_000_000), (500, 15_000_000), (1_200, 8_000_000)):
+        told = known | {"amount_refunded": cumulative, "refunds": None}
+        done(send(shop.app, event("charge.refunded", told)), 200)
+        assert balance(shop, workspace)["balance_micros"] == left
+
+    one = {"object": "refund", "amount": 1_500, "currency": "usd", "charge": charge}
+    one |= {"payment_intent": known["payment_intent"], "id": "re_told0001"}
+    done(send(shop.app, event("refund.updated", one | {"status": "succeeded"})), 200)
+    assert balance(shop, workspace)["balance_micros"] == 5_000_000
+
+
+@pytest.mark.scenario("S39")
+def test_s39_a_refund_that_failed_is_not_taken_again_by_older_news(shop: Sandboxed) -> None:
+    workspace = with_card(shop)
+    _, charge = paid(shop, workspace)
+    made = at_stripe(shop, "refunds", charge=charge, amount=500)
+    [older] = events_of(shop, "charge.refunded")
+    deliver(shop, "refund.created")
+    assert balance(shop, workspace)["balance_micros"] == 15_000_000
+    done(send(shop.app, event("refund.failed", made | {"status": "failed"})), 200)
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
+
+    shop.sandbox.control.deliver([older])
+    settle(shop)
+
+    assert balance(shop, workspace)["balance_micros"] == TWENTY
