@@ -14,6 +14,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.standing import standing
+from domain.account.credit_facts import LinkState
 from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
 from domain.workspace.workspace import workspace_stream
@@ -120,7 +121,8 @@ async def connect(request: Request) -> Response:
     ),
 )
 async def disconnect(request: Request) -> Response:
-    """Calls are paid otherwise from now on."""
+    """Calls are paid otherwise from now on; refused (422 `oauth_rejected`) where the preference
+    `api_fallback` is off."""
     call = await enter(request, "billing:write")
     reason = request.query_params.get("reason", "user")
     if reason not in ("user", "revoked"):
@@ -153,6 +155,10 @@ async def _provider(call: Call, named: str | None) -> str:
     return asked
 
 
+def _shown(state: LinkState | None) -> str:
+    return "none" if state in (None, "unlinked") else str(state)
+
+
 async def _view(call: Call, provider: str) -> LinkView:
     return next(view for view in await _views(call) if view.provider == provider)
 
@@ -169,7 +175,7 @@ async def _views(call: Call) -> list[LinkView]:
             provider,
             links.get(provider) == "active",
             since.get(provider) if links.get(provider) == "active" else None,
-            links.get(provider, "none"),
+            _shown(links.get(provider)),
         )
         for provider in stands.plans.current.oauth_providers
     ]

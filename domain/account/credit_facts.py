@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CreditSource = Literal["card_topup", "auto_topup", "manual_payment_ref", "promo", "adjustment"]
 FreezeReason = Literal["chargeback", "admin", "fraud"]
+LinkState = Literal["active", "revoked", "unlinked"]
+"""Of the user's own account at a provider: `revoked` by the provider, `unlinked` by the user."""
 
 
 class CreditAccountOpened(Fact, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,7 +47,7 @@ class SpendPolicySet(Fact, frozen=True, kw_only=True, omit_defaults=True):
     period_end: datetime
     overage_enabled: bool = False
     overage_unit_price: dict[str, int] = {}
-    oauth: dict[str, Literal["active", "revoked"]] = {}  # by provider
+    oauth: dict[str, LinkState] = {}  # by provider
 
     def apply(self, account: CreditAccount) -> None:
         account.note_policy(self)

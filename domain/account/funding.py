@@ -11,6 +11,9 @@ from domain.catalogue.catalogue import Catalogue
 from domain.errors import OAuthRejected
 from domain.money import round_half_even
 
+LINKED = ("active", None)
+"""States of an account that was not linked and then lost."""
+
 
 class Funding(NamedTuple):
     """Who pays: the wallet its ``amount`` from ``grants``, and the other sources' draws."""
@@ -122,15 +125,15 @@ def _from_route(ask: Ask) -> tuple[str, ...]:
 
 
 def check_fallback(ask: Ask) -> None:
-    """Refuse a call past the user's own account that was revoked, where the user wants no other.
-    One that asks for a source has no other to fall back to.
+    """Refuse a call past the user's own account that is linked no more, where the user wants no
+    other. One that asks for a source has no other to fall back to.
 
     :raises OAuthRejected: falling back is switched off.
     """
-    if not ask.account.api_fallback and ask.only is None and ask.oauth() == "revoked":
+    if not ask.account.api_fallback and ask.only is None and ask.oauth() not in LINKED:
         raise OAuthRejected(
             ("llm_model",),
-            "the connected account no longer takes calls: link it again",
+            "the connected account takes no calls any more: link it again, or allow `api_fallback`",
             ask.wallet_allowed and ask.available > 0,
         )
 

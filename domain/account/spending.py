@@ -155,9 +155,7 @@ class Spending(Contracting):
                     reason=reason,
                 )
             )
-            del links[provider]
-            if reason == "revoked":
-                links[provider] = "revoked"
+            links[provider] = "revoked" if reason == "revoked" else "unlinked"
             put_policy(account, subscription, plans, context, oauth=links)
             return True
 

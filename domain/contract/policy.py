@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from domain.account.allowance_facts import AllowanceGranted, ApiFallbackSet, CompileOverflowEnabled
 from domain.account.credit_account import CreditAccount
-from domain.account.credit_facts import SpendPolicySet
+from domain.account.credit_facts import LinkState, SpendPolicySet
 from domain.catalogue.catalogue import Catalogue, Plan, PlanCatalogue
 from domain.catalogue.plan import BucketTerms
 from domain.contract.subscription import OverageDisabled, Subscription
@@ -42,7 +42,7 @@ def put_policy(
     plans: PlanCatalogue,
     context: Context,
     *,
-    oauth: dict[str, Literal["active", "revoked"]] | None = None,
+    oauth: dict[str, LinkState] | None = None,
 ) -> None:
     """Copy what the subscription lets the account spend, for decisions that read only it."""
     plan = plan_of(subscription, plans)

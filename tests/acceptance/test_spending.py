@@ -136,6 +136,25 @@ def test_a_revoked_link_falls_back_only_if_that_is_wanted(faces: Served) -> None
     assert faces.position() == before
 
 
+@pytest.mark.scenario("S46")
+def test_a_link_that_the_user_ended_is_no_consent_to_pay_with_credits(faces: Served) -> None:
+    workspace = on_plan(faces, "connect", "5")
+    put(faces, "/v1/billing/preferences", {"api_fallback": False}, workspace)
+    done(authorize(faces, workspace, 100, 100))  # there was no link, so nothing fell back
+    link(faces, workspace)
+    done(faces.call("DELETE", "/v1/oauth/openai", workspace=workspace), 200)
+    assert faces.get("/v1/oauth", workspace)[0]["status"] == "none"
+    before = faces.position()
+
+    problem = refused(authorize(faces, workspace, 100, 100), 422, "oauth_rejected")
+    assert problem["fallback_available"] is True
+    refused(use(faces, workspace, "chat", 100), 422, "oauth_rejected")
+    assert faces.position() == before
+
+    put(faces, "/v1/billing/preferences", {"api_fallback": True}, workspace)
+    assert done(authorize(faces, workspace, 100, 100))["route"] == "wallet"
+
+
 @pytest.mark.scenario("S47")
 def test_the_free_plan_links_no_account(faces: Served) -> None:
     workspace = faces.workspace()
