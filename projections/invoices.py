@@ -139,6 +139,8 @@ class Invoices(ReadModel):
             for position, fact in moved[stream]:
                 row = _moved(row, fact, position)
                 lines += _lines(row, fact, position)
+                # What is no document yet is not stored, so nothing of it may outlast a fact.
+                row = row if row.id else Document(stream)
             rows[stream] = row
         connection.execute(self.sql(REMOVE), (streams,))
         kept = sorted(row for row in rows.values() if row.id)
