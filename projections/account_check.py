@@ -13,8 +13,8 @@ from domain.account.credit_facts import Credited, CreditsExpired, CreditsReinsta
 from domain.account.usage_facts import Debited, UsageVoided
 from domain.facts import Fact, aggregate_class
 
-Finding: TypeAlias = tuple[UUID, str, object, object]
-"""Stream, field, what is written, what the facts say."""
+Finding: TypeAlias = tuple[UUID | str, str, object, object]
+"""Stream or workspace, field, what is written, what the facts say."""
 
 FIELDS = (
     *("workspace_id", "currency", "balance", "is_frozen", "freeze_reasons", "plan_id"),

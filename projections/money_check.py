@@ -17,11 +17,12 @@ from domain.payment.attempt import PaymentAttempt
 from domain.payment.facts import PaymentSucceeded, attempt_stream
 from projections.account_check import Finding
 
-INVOICES = """
+INVOICE_KINDS = ("subscription", "overage")
+INVOICES = f"""
     SELECT i.stream, i.status, i.total, i.amount_paid, i.refunded,
            coalesce((SELECT sum(amount) FROM invoice_lines l WHERE l.stream = i.stream), 0)::bigint
-    FROM invoices i WHERE i.kind IN ('subscription', 'overage')
-"""
+    FROM invoices i WHERE i.kind IN {INVOICE_KINDS}
+"""  # noqa: S608 - names of ours
 INVOICE_FIELDS = ("status", "total", "amount_paid", "refunded", "lines")
 PAYMENTS = "SELECT stream, status, amount, received, refunded FROM payments"
 PAYMENT_FIELDS = ("status", "amount", "received", "refunded")

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.settings import Sealing
 from domain.identity import account_id
-from projections.compare import CHECKS
+from projections.compare import COMPARED
 from tests.acceptance.spending import done, to
 from tests.api.auditing.sealed import chain, sealing_in, tamper
 from tests.api.conftest import Served, serve
@@ -128,10 +128,10 @@ def test_compare_looks_at_one_projection_only(app: Served) -> None:
     workspace = app.workspace("20.00")
     app.charge(workspace)
     app.get("/v1/billing/usage/events", workspace, consistency="strong")
-    for name in CHECKS:
+    for name in COMPARED:
         assert app.get("/v1/audit/compare", projection=name)["differences"] == [], name
     tamper(app.database, "UPDATE balances SET balance = balance + 1, debited = debited - 1")
-    for name in CHECKS:
+    for name in COMPARED:
         found = app.get("/v1/audit/compare", projection=name)
         assert found["equal"] is (name not in ("balances", "journal")), name
     whole = app.get("/v1/audit/compare")
@@ -141,7 +141,7 @@ def test_compare_looks_at_one_projection_only(app: Served) -> None:
     assert {one["workspace"] for one in whole["differences"]} == {workspace}
     refused = app.call("GET", "/v1/audit/compare", projection="balance")
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_error")
-    assert all(name in refused.text for name in CHECKS)
+    assert all(name in refused.text for name in COMPARED)
 
 
 @pytest.mark.scenario("S100")
