@@ -47,8 +47,11 @@ class Call:
         return Context(now, self.caller.actor, self.request.scope["correlation_id"])
 
 
-async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
-    """Let a caller in who has the scope, for what the route is about; nothing is said twice.
+async def enter(
+    request: Request, scope: str, of: Of = "workspace", *, or_scope: str | None = None
+) -> Call:
+    """Let a caller in who has the scope (or the other one, if there is one), for what the route
+    is about; nothing is said twice.
 
     ``workspace``: the key's own, or for a service key the one of X-Workspace-Id. ``path``: the
     one in the path. ``deployment``: no workspace, so the key must be bound to none.
@@ -61,7 +64,8 @@ async def enter(request: Request, scope: str, of: Of = "workspace") -> Call:
     """
     house: House = request.app.state.house
     caller = await house.keys.caller(request.headers.get("authorization"))
-    caller.require(scope)
+    if or_scope is None or not caller.may(or_scope):
+        caller.require(scope)
     if b"%00" in request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
         raise InvalidInput(("query",), "must not contain a NUL character")
     if request.scope["query_string"]:

@@ -53,6 +53,9 @@ class ToppedUp(msgspec.Struct, frozen=True, omit_defaults=True):
     checkout_url: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
+RECORDING = "payments:record"
+"""The scope of whoever records payments that were made elsewhere; it asks for no other."""
+
 _topup = msgspec.json.Decoder(TopUp)
 
 
@@ -74,9 +77,11 @@ async def top_up(request: Request) -> Response:
     """Charges the saved card: 402 `payment_method_required` without one, `card_declined`, or
     `authentication_required` with a `checkout_url` whose completion credits. 202 while nobody
     knows the outcome. With a `payment_ref` (scope payments:record) no card is charged."""
-    call = await enter(request, "billing:write")
+    call = await enter(request, "billing:write", or_scope=RECORDING)
     body = await read_body(request)
     asked = parse(_topup, body)
+    if asked.payment_ref is None:
+        call.caller.require("billing:write")  # who records payments charges no card
     return await once(call, body, lambda key: _top_up(call, asked, key), required=True)
 
 
@@ -168,7 +173,7 @@ def _standing(account: CreditAccount) -> dict[str, Any]:
 
 
 async def _record(call: Call, amount: int, payment_ref: str, catalogue: Catalogue) -> Answer:
-    if catalogue.payment_ref_policy != "open" and not call.caller.may("payments:record"):
+    if catalogue.payment_ref_policy != "open" and not call.caller.may(RECORDING):
         raise PaymentRefNotAllowed("Recording a payment needs the scope payments:record.")
     if payment_ref != payment_ref.strip():  # `wire-77 ` would be credited beside `wire-77`
         raise InvalidInput(("payment_ref",), "must not begin or end with a blank")
