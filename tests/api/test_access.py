@@ -161,7 +161,9 @@ def test_who_records_payments_needs_no_other_scope_and_charges_no_card(app: Serv
     charged = app.call(
         "POST", "/v1/billing/topup", {"amount_usd": 20}, workspace=workspace, key=key
     )
-    ordered = app.call("PUT", "/v1/billing/auto-topup", {"enabled": False}, workspace=workspace, key=key)
+    ordered = app.call(
+        "PUT", "/v1/billing/auto-topup", {"enabled": False}, workspace=workspace, key=key
+    )
 
     assert (taken.status_code, taken.json()["new_balance_micros"]) == (200, 20_000_000)
     for refused in (charged, ordered):
