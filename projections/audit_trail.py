@@ -95,7 +95,7 @@ def links(connection: Connection[Any], after: Head, limit: int) -> list[Link]:
     for row in rows:
         event_hash, _, fact = hashed(row)
         chain_hash = linked(chain_hash, event_hash)
-        made.append(_link(row, fact, event_hash, chain_hash))
+        made.append(link_of(row, fact, event_hash, chain_hash))
     return made
 
 
@@ -112,7 +112,8 @@ def write(
         connection.execute(SEAL, (one.position, one.chain_hash, one.at, one.key_id, one.signature))
 
 
-def _link(row: Row, fact: Fact | None, event_hash: bytes, chain_hash: bytes) -> Link:
+def link_of(row: Row, fact: Fact | None, event_hash: bytes, chain_hash: bytes) -> Link:
+    """What the trail says of an event; little of one whose fact this code does not know."""
     stream = UUID(bytes=bytes(row[1]))
     name = row[3].rpartition(":")[2]
     if fact is None:

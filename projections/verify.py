@@ -16,7 +16,8 @@ from uuid import UUID
 from psycopg import Connection
 
 from domain.chain import GENESIS, Checkpoint, linked
-from projections.audit_trail import SEALED, head
+from domain.facts import Fact
+from projections.audit_trail import SEALED, head, link_of
 from projections.checkpoint_check import CheckpointCheck, Complaint, FailedCheckpoint
 from projections.event_hash import COLUMNS, Row, hashed
 
@@ -25,12 +26,17 @@ PROBLEMS_MAX = 100
 EVENTS = f"SELECT {COLUMNS} FROM events ORDER BY notification_id"  # noqa: S608 - names of ours
 OF_STREAM = f"SELECT {COLUMNS} FROM events WHERE originator_id = %s ORDER BY notification_id"  # noqa: S608
 TRAIL = """
-    SELECT position, uuid_send(stream), event_hash, chain_hash FROM audit_trail ORDER BY position
+    SELECT position, uuid_send(stream), event_hash, chain_hash, version, type, actor, cause,
+           correlation_id, occurred_at, recorded_at
+    FROM audit_trail ORDER BY position
 """
 NEWEST = "SELECT coalesce(max(notification_id), 0) FROM events"
 FOLDED = f"SELECT max(position), ({NEWEST}) FROM positions"  # noqa: S608
 
-Stored = tuple[int, bytes, bytes, bytes]
+Stored = tuple[Any, ...]
+"""A row of the trail, as `TRAIL` selects it."""
+UNKNOWN = (None,) * 5
+"""What the trail tells of a fact beyond its place and type, where its chainer did not know it."""
 Progress = Callable[[int, int], None]
 """Called with (positions verified, positions to verify)."""
 
@@ -38,7 +44,8 @@ Progress = Callable[[int, int], None]
 class Problem(NamedTuple):
     """Where the log is not what it was. ``kind``: `event_changed`, `columns_changed` (beside the
     payload), `event_missing`, `event_inserted`, `chain_changed` (the trail's own row),
-    `tail_missing` (read models have seen it). Hashes in hexadecimal; None: there is none."""
+    `trail_changed` (what that row says of the event beside its hashes), `tail_missing` (read
+    models have seen it). Hashes in hexadecimal; None: there is none."""
 
     position: int
     kind: str
@@ -144,7 +151,7 @@ class _Walk:
 
     def _event(self, event: Row, link: Stored | None) -> None:
         position, verdict = event[0], self._verdict
-        event_hash, bare_hash, _ = hashed(event)
+        event_hash, bare_hash, fact = hashed(event)
         verdict.events += 1
         if link is None:
             if position > self._chained:
@@ -154,6 +161,8 @@ class _Walk:
         elif bytes(link[2]) != event_hash:
             kind = "columns_changed" if bare_hash == bytes(link[2]) else "event_changed"
             self._note(position, kind, link, event_hash)
+        elif not _is_told(event, fact, link):
+            self._note(position, "trail_changed", link, event_hash, bytes(event[1]))
         self._advance(position, event_hash)
 
     def _advance(self, position: int, event_hash: bytes) -> None:
@@ -178,7 +187,7 @@ class _Walk:
         event_hash: bytes | None,
         stream: bytes | None = None,
     ) -> None:
-        of = stream if link is None else bytes(link[1])
+        of = bytes(link[1]) if stream is None and link is not None else stream
         self._verdict.note(
             Problem(
                 position,
@@ -188,6 +197,16 @@ class _Walk:
                 event_hash.hex() if event_hash else None,
             )
         )
+
+
+def _is_told(event: Row, fact: Fact | None, link: Stored) -> bool:
+    """Whether the trail's row says of an event what the event says; exports and times rest on
+    it."""
+    of, (version, kind, *rest) = bytes(link[1]), link[4:]
+    said = link_of(event, fact, b"", b"")
+    if (of, version, kind) != (said.stream.bytes, said.version, said.type):
+        return False
+    return fact is None or tuple(rest) in (said[4:9], UNKNOWN)
 
 
 def _side_by_side(

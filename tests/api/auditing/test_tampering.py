@@ -81,6 +81,44 @@ def test_whatever_of_an_event_is_changed_its_position_is_named(
     assert {one.position for one in found.failed} == {p for p in signed(book) if p >= position}
 
 
+@pytest.mark.scenario("S100")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "stream = gen_random_uuid()",
+        "version = version + 1",
+        "type = 'Credited'",
+        "actor = 'admin:somebody'",
+        "cause = 'usage:other'",
+        "correlation_id = 'other'",
+        "occurred_at = occurred_at + interval '1 day'",
+        "recorded_at = recorded_at - interval '1 microsecond'",
+        "recorded_at = NULL",
+    ],
+)
+def test_whatever_of_a_row_of_the_trail_is_changed_its_position_is_named(
+    book: Database, sealing: Sealing, change: str
+) -> None:
+    position = a_debit(book)
+    tamper(book, f"UPDATE audit_trail SET {change} WHERE position = {position}")
+
+    found = verdict(book, sealing)
+
+    assert [(one.position, one.kind) for one in found.problems] == [(position, "trail_changed")]
+    assert found.problems[0].stream in (account_id("acme"), account_id("other"))
+    assert not found.failed
+
+
+def test_a_row_of_the_trail_that_an_older_release_could_not_fill_is_no_problem(
+    book: Database, sealing: Sealing
+) -> None:
+    names = ("actor", "cause", "correlation_id", "occurred_at", "recorded_at")
+    unknown = ", ".join(f"{name} = NULL" for name in names)
+    tamper(book, f"UPDATE audit_trail SET {unknown} WHERE position = {a_debit(book)}")
+
+    assert verdict(book, sealing).is_intact
+
+
 def test_a_deleted_event_is_missing(book: Database, sealing: Sealing) -> None:
     position = a_debit(book)
     tamper(book, f"DELETE FROM events WHERE notification_id = {position}")
