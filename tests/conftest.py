@@ -11,12 +11,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from adapters.postgres.cluster import claim
 from adapters.postgres.database import Database, prepare
 from adapters.postgres.embedded import EmbeddedServer, EmbeddedServerError
 from projections.tables import create_all
+
+# A property does not become false because the machine is busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 PREFIX = "daybook-test-"
 MEMORY = Path("/dev/shm")
