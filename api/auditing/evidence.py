@@ -20,6 +20,7 @@ from domain.chain import GENESIS, Checkpoint
 from domain.codec import decode_fact
 from domain.facts import Fact
 from domain.identity import account_id, parse_usage_id
+from domain.invoice.invoicing import OTHER_BOTS, REPORTED_LATE
 from domain.payment.facts import attempt_stream
 from projections.audit_trail import SEALED
 from projections.event_hash import COLUMNS, Row, hashed
@@ -41,10 +42,11 @@ PATH = """
 """
 SEALING = f"{SEALED} WHERE position >= %s ORDER BY position LIMIT 1"
 LINES = """
-    SELECT i.id, i.number, i.status, l.line_id, l.description, l.quantity, l.unit_amount, l.amount,
-           l.position
+    SELECT i.id, i.number, i.status, l.line_id, l.description, l.bot_id, l.quantity,
+           l.unit_amount, l.amount, l.position
     FROM invoice_lines l JOIN invoices i USING (stream)
     WHERE i.workspace_id = %s AND l.kind = 'overage' AND l.cycle_id = ANY(%s::text[])
+      AND l.unit_amount = ANY(%s::bigint[])
       AND (l.bot_id IS NULL OR l.bot_id = %s::text)
     ORDER BY l.position
 """
@@ -83,13 +85,15 @@ class HoldView(msgspec.Struct, frozen=True):
 
 
 class InvoiceLineView(msgspec.Struct, frozen=True):
-    """A line of an invoice on which the act's overage was billed, beside that of its cycle."""
+    """The line of an invoice on which the act's overage was billed: that of its bot, or that of
+    other bots where an invoice has not room for each. It has what the cycle's other acts cost."""
 
     invoice_id: str
     number: str | None
     status: str
     line_id: str
     description: str
+    bot_id: str | None
     quantity: int
     unit_price_micros: int | None
     amount_minor: int
@@ -258,8 +262,14 @@ async def _invoice_lines(
     ]
     if not cycles:
         return []
-    cursor = await connection.execute(LINES, (workspace_id, cycles, told.usage.bot_id))
-    return [InvoiceLineView(*row) for row in await cursor.fetchall()]
+    prices = [draw.unit_price for draw in told.draws if draw.source == "overage"]
+    bot = told.usage.bot_id
+    cursor = await connection.execute(LINES, (workspace_id, cycles, prices, bot))
+    lines = [InvoiceLineView(*row) for row in await cursor.fetchall()]
+    alike = [one for one in lines if one.description.endswith(REPORTED_LATE) is told.late]
+    of_all = [one for one in alike if one.bot_id is None and OTHER_BOTS in one.description]
+    own = [one for one in alike if one.bot_id == bot and one not in of_all]
+    return own or of_all
 
 
 async def _causation(

@@ -24,6 +24,10 @@ from domain.money import usd
 from domain.places import PLANS, account_stream
 from domain.workspace.workspace import Workspace, workspace_stream
 
+OTHER_BOTS = "other bots"
+REPORTED_LATE = ", reported late"
+"""How lines of overage are described that name no bot of their own, and those of late usage."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -203,9 +207,9 @@ def items_of(workspace_id: str, closed: CycleClosed, currency: str) -> Sequence[
 def describe(line: OverageLine, period: tuple[datetime, datetime]) -> str:
     """A line in words: who, how much, at what price, in which cycle."""
     units = line.bucket.replace("_", " ")
-    bot = "other bots" if line.merged else f"bot {line.bot_id}" if line.bot_id else "no bot"
+    bot = OTHER_BOTS if line.merged else f"bot {line.bot_id}" if line.bot_id else "no bot"
     cycle = f"cycle {period[0]:%Y-%m-%d} to {period[1]:%Y-%m-%d}"
-    late = ", reported late" if line.late else ""
+    late = REPORTED_LATE if line.late else ""
     return (
         f"{line.units:,} {units} beyond the plan at {usd(line.unit_price)} each, "
         f"{bot}, {cycle}{late}"

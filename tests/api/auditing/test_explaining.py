@@ -104,7 +104,8 @@ def test_overage_names_the_line_of_the_invoice_that_billed_it(flarex: Served) ->
     ]
     before = explained(flarex, acts[1])
     assert before["invoice_lines"] == []
-    line = msgspec.structs.replace(overage("b1", 200, 400), cycle_id=before["cycle"]["cycle_id"])
+    same = {"cycle_id": before["cycle"]["cycle_id"], "unit_amount_micros": 20_000}
+    line = msgspec.structs.replace(overage("b1", 200, 400), **same)
     of_bot = msgspec.structs.replace(line, line_id="il_other")
     unnamed = msgspec.structs.replace(line, line_id="il_all", bot_id=None)
     mirrored(flarex.database, invoice(workspace, lines=(of_bot, unnamed)))
@@ -183,3 +184,44 @@ def test_the_share_that_credit_pays_is_explained(app: Served) -> None:
     }
     assert why["charged_micros"] == 3_150
     assert why["conversion"]["units"] == 15_000
+
+
+def test_overage_names_the_line_of_its_own_bot_price_and_time(flarex: Served) -> None:
+    workspace = on_plan(flarex, "starter")
+    put(flarex, "/v1/billing/overage", {"enabled": True}, workspace)
+
+    def act(bot: str | None) -> str:
+        body = {"llm_model": None, "action": "chat", "bot_id": bot}
+        used = use(flarex, workspace, "chat_generation", 1_000_000, **body)
+        return str(done(used)["usage_id"])
+
+    act(None)
+    acts = {bot: act(bot) for bot in ("b1", None, "b9")}
+    cycle_id = explained(flarex, acts["b1"])["cycle"]["cycle_id"]
+    lines = {
+        # line: bot, µ for one, what is said of it
+        "il_b1": ("b1", 20_000, "bot b1, cycle"),
+        "il_b1_late": ("b1", 20_000, "bot b1, cycle, reported late"),
+        "il_b1_dear": ("b1", 30_000, "bot b1, cycle"),
+        "il_none": (None, 20_000, "no bot, cycle"),
+        "il_others": (None, 20_000, "other bots, cycle"),
+    }
+    told = [
+        msgspec.structs.replace(
+            overage("b", 1, 2),
+            line_id=line_id,
+            bot_id=bot,
+            unit_amount_micros=price,
+            description=text,
+            cycle_id=cycle_id,
+        )
+        for line_id, (bot, price, text) in lines.items()
+    ]
+    mirrored(flarex.database, invoice(workspace, lines=tuple(told)))
+    flarex.get("/v1/billing/invoices", workspace, consistency="strong")
+
+    named = {
+        bot: [one["line_id"] for one in explained(flarex, usage_id)["invoice_lines"]]
+        for bot, usage_id in acts.items()
+    }
+    assert named == {"b1": ["il_b1"], None: ["il_none"], "b9": ["il_others"]}
