@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.account.credit_account import CreditAccount
-from domain.account.topup_facts import AutoTopUpTriggered
+from domain.account.topup_facts import AutoTopUpTriggered, Suspension
 from domain.commands import Command, Done, Stream
 from domain.errors import InvalidInput, NotFound
 from domain.facts import Context
@@ -73,14 +73,20 @@ class Topping(Cards, Returning):
         urls: Urls,
         context: Context,
     ) -> None:
-        """Carry out the charge that an account has triggered. Safe to repeat: an attempt is
-        charged once.
+        """Carry out the charge that an account has triggered, unless the customer has switched
+        it off or the account was frozen before anybody asked for the money. Safe to repeat: an
+        attempt is charged once.
 
         :raises TryAgain: Stripe does not answer; nobody knows yet whether it was charged.
         """
         payment = asked.payment_attempt_id
-        auto = (await self.account(workspace_id)).auto_topup
+        account = await self.account(workspace_id)
+        auto = account.auto_topup
         if auto is None or auto.in_flight != payment:
+            return
+        is_asked_for = (await self.payment(payment)).kind is not None
+        if not is_asked_for and (account.is_frozen or not auto.enabled):
+            await self._give_up(workspace_id, asked, "frozen", context)
             return
         stream = attempt_stream(payment)
         try:
@@ -88,19 +94,18 @@ class Topping(Cards, Returning):
                 workspace_id, "auto_topup", stream, asked.amount, context
             )
         except PaymentMethodRequired:
-            await self._give_up(workspace_id, asked, context)
+            await self._give_up(workspace_id, asked, "no_card", context)
             return
         await self.pursue(payments, attempt, urls, context, is_new=is_new)
 
     async def _give_up(
-        self, workspace_id: str, asked: AutoTopUpTriggered, context: Context
+        self, workspace_id: str, asked: AutoTopUpTriggered, why: Suspension, context: Context
     ) -> None:
-        """There is no card any more."""
+        """Nobody was charged. Where it is switched off there is nothing to suspend."""
 
         def decide(account: CreditAccount) -> None:
-            account.topup_ended(
-                asked.payment_attempt_id, "failed", asked.amount, context, suspend="no_card"
-            )
+            payment = asked.payment_attempt_id
+            account.topup_ended(payment, "failed", asked.amount, context, suspend=why)
 
         await self.book.submit(Command((account_stream(workspace_id),), decide))
 

@@ -177,3 +177,35 @@ def test_without_a_card_nothing_but_a_card_lets_it_go_on(shop: Sandboxed) -> Non
     settle(shop)
     assert terms(shop, workspace)["suspended"] is None
     assert balance(shop, workspace)["balance_micros"] > 20_000_000
+
+
+def test_who_switches_it_off_before_the_card_was_asked_is_not_charged(shop: Sandboxed) -> None:
+    workspace = with_card(shop)
+    auto(shop, workspace)
+    assert terms(shop, workspace)["in_flight"] is not None
+
+    auto(shop, workspace, enabled=False)
+    settle(shop)
+
+    assert intents(shop) == []
+    assert terms(shop, workspace)["in_flight"] is None
+    auto(shop, workspace)
+    settle(shop)
+    assert balance(shop, workspace)["balance_micros"] == 20_000_000
+
+
+def test_an_account_that_is_frozen_before_the_card_was_asked_is_not_charged(
+    shop: Sandboxed,
+) -> None:
+    workspace = with_card(shop)
+    auto(shop, workspace)
+    path = f"/v1/admin/workspaces/{workspace}/freeze"
+
+    done(shop.app.post(path, {"reason": "fraud", "ticket_ref": "T-1"}), 200)
+    settle(shop)
+
+    assert intents(shop) == []
+    assert terms(shop, workspace)["suspended"] == "frozen"
+    done(shop.app.post(path.replace("freeze", "unfreeze"), {"reason": "fraud"}), 200)
+    settle(shop)
+    assert balance(shop, workspace)["balance_micros"] == 20_000_000
