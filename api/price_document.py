@@ -16,15 +16,20 @@ from domain.catalogue.price_book import PriceEntry
 from domain.errors import InvalidInput
 
 ENTRIES_MAX = 10_000
+Micros = Annotated[int, Meta(ge=0, le=10**15)]
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model's price, in USD for a million tokens; cached input is full price if left out."""
+    """One model's price for a million tokens: in USD (`input_usd_per_m`), or in integer µ as its
+    event holds it (`input`). Cached input is full price if left out."""
 
     model: Label
-    input_usd_per_m: Decimal
-    output_usd_per_m: Decimal
+    input_usd_per_m: Decimal | None = None
+    output_usd_per_m: Decimal | None = None
     cached_input_usd_per_m: Decimal | None = None
+    input: Micros | None = None
+    output: Micros | None = None
+    cached_input: Micros | None = None
     provider: Annotated[str, Meta(max_length=255)] = ""
 
 
@@ -35,6 +40,7 @@ class NewPriceBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     effective_from: Annotated[datetime, Meta(tz=True)] | None = None
     entries: list[Price] | None = None
     seed: Literal["genai-prices"] | None = None
+    currency: str | None = None  # the deployment's, if it is said
 
     def starts_at(self, now: datetime) -> datetime:
         """When these prices come into force, UTC.
@@ -68,17 +74,22 @@ DOCUMENT = msgspec.json.Decoder(NewPriceBook)
 
 
 def _entry(index: int, price: Price) -> PriceEntry:
-    def micros_of(field: str, value: Decimal) -> int:
-        amount = micros(value, "entries", index, field, digits=6)
+    def micros_of(name: str, missing: int | None = None) -> int:
+        field = f"{name}_usd_per_m"
+        asked: Decimal | None = getattr(price, field)
+        exact: int | None = getattr(price, name)
+        if asked is not None and exact is not None:
+            raise InvalidInput(("entries", index, name), f"give either {name}, or {field}")
+        amount = exact if asked is None else micros(asked, "entries", index, field, digits=6)
+        if amount is None:
+            amount = missing
+        if amount is None:
+            raise InvalidInput(("entries", index, field), "must be given")
         if amount < 0:
             raise InvalidInput(("entries", index, field), "must not be negative")
         return amount
 
-    cached = price.cached_input_usd_per_m
+    full = micros_of("input")
     return PriceEntry(
-        price.model,
-        micros_of("input_usd_per_m", price.input_usd_per_m),
-        micros_of("cached_input_usd_per_m", price.input_usd_per_m if cached is None else cached),
-        micros_of("output_usd_per_m", price.output_usd_per_m),
-        provider=price.provider,
+        price.model, full, micros_of("cached_input", full), micros_of("output"), price.provider
     )

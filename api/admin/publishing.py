@@ -17,6 +17,7 @@ from api.price_document import DOCUMENT, NewPriceBook
 from api.reads import newest_position, reached
 from api.running.due import price_unpriced
 from domain.catalogue.price_book import PriceEntry
+from domain.errors import InvalidInput
 from domain.facts import Context
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
@@ -69,6 +70,9 @@ async def publish_prices(request: Request) -> Response:
     body = await read_body(request)
     asked = parse(DOCUMENT, body)
     context = await call.context()
+    currency = (await call.house.ledger.plans()).current.currency
+    if asked.currency not in (None, currency):
+        raise InvalidInput(("currency",), f"is {currency} here")
     effective_from = asked.starts_at(context.now)
     entries = asked.prices(effective_from)
 

@@ -16,6 +16,7 @@ from api.commands.tenants import find_tenant, tenants
 from api.price_document import DOCUMENT
 from api.running.deployment import database_for
 from domain.catalogue.price_book import PriceBookVersion, PriceEntry
+from domain.errors import InvalidInput
 from domain.money import usd
 from projections.repricing import Repriced, reprice
 from projections.tables import create_all
@@ -64,13 +65,17 @@ def _read(file: Path) -> PriceBookVersion:
     try:
         text = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
         document = DOCUMENT.decode(text)
+        at = document.starts_at(datetime.now(UTC))
+        prices = document.prices(at)
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}.", 2)
     except msgspec.MsgspecError as error:
         fail(f"{file} is no price book: {error}.", 2)
-    at = document.starts_at(datetime.now(UTC))
+    except InvalidInput as error:
+        where = ".".join(str(part) for part in error.loc)
+        fail(f"{file} is no price book: {where} {error}.", 2)
     by_model: dict[str, tuple[PriceEntry, ...]] = {}
-    for entry in document.prices(at):
+    for entry in prices:
         by_model[entry.model] = (*by_model.get(entry.model, ()), entry)
     return PriceBookVersion(0, at, "", document.markup_bps, by_model)
 

@@ -130,6 +130,28 @@ def test_the_price_is_that_of_the_moment_of_use(faces0: Served) -> None:
     assert backdated.status_code == 422
 
 
+@pytest.mark.scenario("S07")
+def test_a_price_book_is_published_as_its_event_shows_it(faces0: Served) -> None:
+    workspace = faces0.workspace("20.00")
+    [shown] = faces0.get("/v1/audit/events", type="PriceBookVersionPublished")["data"]
+    entries = shown["data"]["entries"]
+    book = {"effective_from": "2026-06-01T00:00:00Z", "markup_bps": 0, "currency": "usd"}
+    cheaper = [one | {"input": one["input"] // 2} for one in entries]
+    assert faces0.post("/v1/admin/price-books", book | {"entries": cheaper}).status_code == 201
+
+    paid = charged(faces0.charge(workspace, tokens={"input": 1_000_000}))
+
+    assert (debit(paid), paid["price_book_version"]) == (1_500_000, 2)
+    both = {"input": 1, "output": 1, "input_usd_per_m": 1}
+    later = book | {"effective_from": "2026-06-02T00:00:00Z"}
+    for wrong, field in ((both, "input"), ({"input": 1}, "output_usd_per_m")):
+        answer = faces0.post("/v1/admin/price-books", later | {"entries": [{"model": "m"} | wrong]})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["body", "entries", 0, field]
+    euros = faces0.post("/v1/admin/price-books", later | {"entries": cheaper, "currency": "eur"})
+    assert euros.json()["errors"][0]["loc"] == ["body", "currency"]
+
+
 @pytest.mark.scenario("S08")
 def test_at_zero_the_next_chat_is_refused_and_leaves_no_event(faces0: Served) -> None:
     workspace = faces0.workspace("0.037035")

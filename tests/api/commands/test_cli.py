@@ -132,7 +132,7 @@ def test_other_prices_are_tried_on_the_past_and_change_nothing(
     document.write_text('{"markup_bps": 0, "entries": [{"model": "gpt-5.4"}]}')
     wrong = demo.cli("prices", "try", str(document))
     assert wrong.returncode == 2
-    assert "`input_usd_per_m` - at `$.entries[0]`" in wrong.stderr
+    assert "entries.0.input_usd_per_m must be given" in wrong.stderr
     nowhere = demo.cli("prices", "try", str(tmp_path / "nowhere.json"))
     assert (nowhere.returncode, "No such file" in nowhere.stderr) == (2, True)
 
