@@ -16,6 +16,7 @@ from domain.account.topup_facts import (
     AutoTopUpTriggered,
     Suspension,
 )
+from domain.account.wallet import Wallet
 from domain.facts import Context
 from domain.money import minor_of
 from domain.payment.facts import attempt_id, payment_stream
@@ -79,6 +80,13 @@ class ToppingAccount(AccountState, omit_defaults=True, gc=False):
         before = self.version
         self.expire_credits(context)
         if self.version > before:
+            self.consider_topup(context)
+
+    def consider_after(self, before: Wallet, context: Context) -> None:
+        """Decide so after an act that began with the wallet ``before``: a card that failed is
+        tried again only where money has moved."""
+        auto = self.auto_topup
+        if auto is not None and (self.wallet is not before or not auto.failures):
             self.consider_topup(context)
 
     def consider_topup(self, context: Context) -> None:

@@ -84,7 +84,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
             raise NotFound("workspace", self.workspace_id)
         if not is_metered(usage.action, usage.meter, meter):
             return
-        now = self.moment(context)
+        now, before = self.moment(context), self.wallet
         occurred = usage.occurred_at
         if occurred is None:
             occurred = now
@@ -111,7 +111,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if self.budgets:
             self.warn_of_budgets(context)
         if self.auto_topup is not None:
-            self.consider_topup(context)
+            self.consider_after(before, context)
 
     def _post(
         self, ask: Ask, usage: Usage, bill: Bill, units: int, funding: Funding, context: Context
@@ -188,6 +188,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         elif original.draws:  # of units, an allowance paid the rest when it was recorded
             exact, part = exact_cost(usage.tokens, rated.price)
             owed = round_half_even(exact * original.unpaid_units, part * original.units)
+        before = self.wallet
         self.expire_credits(context)
         owed, lost = beyond_balance(self.wallet, catalogue, owed)
         self.record(
@@ -216,7 +217,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
             )
             if self.budgets:
                 self.warn_of_budgets(context)
-        self.consider_topup(context)
+        self.consider_after(before, context)
         return True
 
     def void(
@@ -241,6 +242,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         unrated = isinstance(original, UsageRecorded) and original.is_unrated
         if unrated and version_of(usage_id) not in self.unrated:
             raise ConcurrencyConflict()
+        before = self.wallet
         self.expire_credits(context)
         now = self.moment(context)
         returned: list[Grant] = []
@@ -268,7 +270,7 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
                 ticket_ref=ticket_ref,
             )
         )
-        self.consider_topup(context)
+        self.consider_after(before, context)
 
 
 def _went_through_oauth(ask: Ask, usage: Usage) -> bool:

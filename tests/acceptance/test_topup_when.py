@@ -209,3 +209,22 @@ def test_an_account_that_is_frozen_before_the_card_was_asked_is_not_charged(
     done(shop.app.post(path.replace("freeze", "unfreeze"), {"reason": "fraud"}), 200)
     settle(shop)
     assert balance(shop, workspace)["balance_micros"] == 20_000_000
+
+
+def test_a_card_that_failed_is_not_tried_again_by_an_act_that_moves_no_money(
+    shop: Sandboxed,
+) -> None:
+    workspace = with_card(shop, "4.00", DECLINED)
+    auto(shop, workspace)
+    settle(shop)
+    assert len(intents(shop)) == 1
+
+    for _ in range(3):
+        done(shop.app.charge(workspace, meter="compile", tokens={"input": 100}))
+        settle(shop)
+
+    assert terms(shop, workspace)["suspended"] is None
+    assert len(intents(shop)) == 1
+    done(shop.app.charge(workspace))
+    settle(shop)
+    assert len(intents(shop)) == 2

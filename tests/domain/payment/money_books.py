@@ -117,7 +117,7 @@ class TopUpBook:
                 pass
         if (move := fact.wallet_move()) is not None:
             self.balance += move[0]
-            self.waits = False
+            self.waits = self.waits and not move[0]
 
     def _trigger(self, fact: AutoTopUpTriggered) -> None:
         assert self.in_flight is None, "L7: one is in flight"
