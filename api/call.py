@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -67,11 +68,17 @@ async def enter(
     if or_scope is None or not caller.may(or_scope):
         caller.require(scope)
     if b"%00" in request.scope["query_string"] or b"%00" in request.scope.get("raw_path", b""):
-        raise InvalidInput(("query",), "must not contain a NUL character")
+        _refuse_nul(request)
     if request.scope["query_string"]:
         _check_once(request)
     workspace_id = _workspace_of(request, caller, of)
     return Call(house, request, caller, workspace_id, await least_position(request, house.pool))
+
+
+def _refuse_nul(request: Request) -> NoReturn:
+    parts = request.query_params.multi_items()
+    names = [name for name, value in parts if "\0" in value and "\0" not in name]
+    raise InvalidInput(("query", *names[:1]), "must not contain a NUL character")
 
 
 def _check_once(request: Request) -> None:
@@ -152,8 +159,10 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes, *, whole: bool = True) 
     :raises InvalidInput: not JSON, or not of the type; says where and what.
     """
     try:
-        if whole and b"\\u0000" in body and _has_nul(msgspec.json.decode(body)):
-            raise InvalidInput((), "must not contain a NUL character")
+        if whole and b"\\u0000" in body:
+            place = _place_of_nul(msgspec.json.decode(body))
+            if place is not None:
+                raise InvalidInput(place, "must not contain a NUL character")
         value = decoder.decode(body)
         if whole:
             check_texts(decoder.type, lambda: _untyped.decode(body))
@@ -205,11 +214,19 @@ def answer(
     return Response(encode(body), status, headers, "application/json")
 
 
-def _has_nul(value: Any) -> bool:
+def _place_of_nul(value: Any) -> tuple[str | int, ...] | None:
+    """Where in a document the first NUL is, or None; one in a name is where the name is."""
     if isinstance(value, str):
-        return "\0" in value
+        return () if "\0" in value else None
+    parts: Iterable[tuple[str | int, Any]] = ()
     if isinstance(value, list):
-        return any(map(_has_nul, value))
-    if isinstance(value, dict):
-        return any(_has_nul(part) for pair in value.items() for part in pair)
-    return False
+        parts = enumerate(value)
+    elif isinstance(value, dict):
+        if any("\0" in name for name in value):
+            return ()
+        parts = value.items()
+    for name, part in parts:
+        place = _place_of_nul(part)
+        if place is not None:
+            return (name, *place)
+    return None

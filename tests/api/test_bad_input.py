@@ -47,8 +47,9 @@ USAGES: dict[str, tuple[bytes, int, str, str | None]] = {
     "text for an integer": (act(tokens={"input": "1"}), 422, INVALID, "input"),
     "cached beyond input": (act(tokens={"cached_input": 1}), 422, INVALID, "tokens"),
     "reasoning beyond output": (act(tokens={"reasoning": 1}), 422, INVALID, "tokens"),
-    "NUL in the event id": (act(event_id="a\0b"), 422, INVALID, None),
-    "NUL in a label": (act(thread_id="a\0b"), 422, INVALID, None),
+    "NUL in the event id": (act(event_id="a\0b"), 422, INVALID, "event_id"),
+    "NUL in a label": (act(thread_id="a\0b"), 422, INVALID, "thread_id"),
+    "NUL deep inside": (act(tokens={"input": ["\0"]}), 422, INVALID, "input"),
     "NUL in a key": (act(**{"a\0b": 1}), 422, INVALID, None),
     "lone surrogate": (act(thread_id="\ud800"), 422, INVALID, None),
     "encoded surrogate": (act(thread_id="?").replace(b"?", b"\xed\xa0\x80"), 422, INVALID, None),
@@ -317,3 +318,9 @@ def test_who_chose_what_there_is_not_is_told_what_there_is(
     expect(response, 422, "validation_error")
     [error] = response.json()["errors"]
     assert (error["loc"], error["msg"]) == (["body", *loc], f"must be one of {choices}")
+
+
+def test_nul_in_a_query_names_the_parameter(app: Served) -> None:
+    asked = app.call("GET", "/v1/billing/usage", workspace=app.workspace(), bot_id="a\0b")
+
+    expect(asked, 422, INVALID, "bot_id")
