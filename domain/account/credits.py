@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from domain.account.credit_facts import (
     CreditsReversed,
     FreezeReason,
 )
-from domain.account.taken import untaken
+from domain.account.taken import noted, untaken
 from domain.account.usage_facts import Debited
 from domain.account.wallet import Category
 from domain.errors import InvalidInput, NotReversible
@@ -134,6 +135,21 @@ class MoneyAccount(ToppingAccount, omit_defaults=True, gc=False):
             )
         )
         self.consider_topup(context)
+
+    def note_reversed(self, payment: str, amount: int, parts: Mapping[str, int]) -> None:
+        """Remember how much of a payment was taken back, and from where."""
+        self.taken = {
+            **self.taken,
+            payment: self.taken.get(payment, ()) + noted(self.wallet, parts),
+        }
+        self.reversed = {**self.reversed, payment: self.reversed.get(payment, 0) + amount}
+
+    def note_reinstated(self, payment: str, amount: int) -> None:
+        """Remember that a part of it was given back."""
+        taken_back = self.reversed.get(payment, 0)
+        _, left = untaken(self.taken.get(payment, ()), taken_back, amount)
+        self.taken = {**self.taken, payment: left}
+        self.reversed = {**self.reversed, payment: taken_back - amount}
 
     def reinstate(
         self,

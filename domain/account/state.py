@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -12,7 +11,7 @@ from domain.account.budget import Budget
 from domain.account.credit_facts import FreezeReason, SpendPolicySet
 from domain.account.hold_facts import Hold
 from domain.account.overage import Share, accrued, own_share
-from domain.account.taken import Taken, noted, untaken
+from domain.account.taken import Taken
 from domain.account.terms import in_force, kept
 from domain.account.topup_facts import AutoTopUp
 from domain.account.usage_facts import Draw
@@ -185,18 +184,24 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
         if draw.source != "allowance" or bucket is None:
             return
         if draw.cycle_id is None and not bucket.counts(version):
-            place = (draw.bucket, cycle_id)
-            waits = self.waits_for(cycle_id)
-            waiting = waits.buckets.get(draw.bucket or "") if waits is not None else None
-            closed = any((c.bucket, c.cycle_id) == place and c.counts(version) for c in self.closed)
-            if not closed and (waiting is None or not waiting.counts(version)):
-                over = [c for c in self.closed if c.bucket == draw.bucket and c.until]
-                cycle_id = next((c.cycle_id for c in over if c.counts(version)), None)
-                if cycle_id is None:
-                    self._give_aside(draw, version)
-                    return
-            draw = replace(draw, cycle_id=cycle_id)
+            place = self._window_of(draw.bucket or "", cycle_id, version)
+            if place is None:
+                self._give_aside(draw, version)
+                return
+            draw = replace(draw, cycle_id=place)
         self._use(draw, -draw.units)
+
+    def _window_of(self, bucket: str, cycle_id: str | None, version: int) -> str | None:
+        """The cycle whose window counted an act, where that is over: the act's own, or that of a
+        window of days that was closed meanwhile."""
+        waits = self.waits_for(cycle_id)
+        waiting = waits.buckets.get(bucket) if waits is not None else None
+        if waiting is not None and waiting.counts(version):
+            return cycle_id
+        over = [c for c in self.closed if c.bucket == bucket and c.counts(version)]
+        if any(c.cycle_id == cycle_id for c in over):
+            return cycle_id
+        return next((c.cycle_id for c in over if c.until), None)
 
     def open_window(self, name: str, new: Bucket, at: datetime) -> None:
         """Units are granted ``at`` a moment: into the window that runs, one that was set aside
@@ -216,21 +221,6 @@ class AccountState(Aggregate, omit_defaults=True, gc=False):
             aside[before.reset] = replace(before, held=0, left=left, left_at=at)
         self.buckets = {**self.buckets, name: new}
         self.other_windows = {**self.other_windows, name: tuple(aside.values())}
-
-    def note_reversed(self, payment: str, amount: int, parts: Mapping[str, int]) -> None:
-        """Remember how much of a payment was taken back, and from where."""
-        self.taken = {
-            **self.taken,
-            payment: self.taken.get(payment, ()) + noted(self.wallet, parts),
-        }
-        self.reversed = {**self.reversed, payment: self.reversed.get(payment, 0) + amount}
-
-    def note_reinstated(self, payment: str, amount: int) -> None:
-        """Remember that a part of it was given back."""
-        taken_back = self.reversed.get(payment, 0)
-        _, left = untaken(self.taken.get(payment, ()), taken_back, amount)
-        self.taken = {**self.taken, payment: left}
-        self.reversed = {**self.reversed, payment: taken_back - amount}
 
     def add_hold(self, hold: Hold) -> None:
         """Set a hold's money and units aside."""

@@ -150,38 +150,43 @@ def _check_references(catalogue: Catalogue) -> None:
         )
     granted = {bucket for plan in catalogue.plans.values() for bucket in plan.buckets}
     for name, meter in catalogue.meters.items():
-        loc = ("meters", name)
-        if "allowance" in meter.waterfall and meter.bucket is None:
-            raise InvalidCatalogue((*loc, "bucket"), "an allowance needs a bucket to draw from")
-        if "overage" in meter.waterfall and meter.bucket is None:
-            raise InvalidCatalogue((*loc, "bucket"), "overage is counted in a bucket's units")
-        if meter.bucket is not None and meter.bucket not in granted:
-            raise InvalidCatalogue((*loc, "bucket"), f"no plan grants {meter.bucket}")
-        sources = meter.waterfall
-        if "overage" in sources and "allowance" in sources[sources.index("overage") :]:
-            raise InvalidCatalogue((*loc, "waterfall"), "what is included comes before overage")
-        if meter.rate is None and any(s.startswith("wallet") for s in meter.waterfall):
-            raise InvalidCatalogue((*loc, "rate"), "a wallet can only pay for a rated meter")
-        if len(set(meter.waterfall)) != len(meter.waterfall):
-            raise InvalidCatalogue((*loc, "waterfall"), "names a source twice")
-        if set(meter.billable_actions) & set(meter.non_metered_actions):
-            raise InvalidCatalogue((*loc, "non_metered_actions"), "an action is either or")
+        _check_meter(("meters", name), meter, granted)
         if meter.rate == "tokens" and catalogue.price_book is None:
             raise InvalidCatalogue(("price_book",), f"the meter {name} is rated and needs prices")
     for name, plan in catalogue.plans.items():
-        for provider in plan.oauth:
-            if provider not in catalogue.oauth_providers:
-                raise InvalidCatalogue(("plans", name, "oauth"), f"unknown provider {provider}")
-        wrong_limit = plan.wrong_limit()
-        if wrong_limit is not None:
-            raise InvalidCatalogue(("plans", name, "limits", wrong_limit[0]), wrong_limit[1])
-        try:
-            price = plan.overage_unit_price
-        except ValueError as wrong:
-            raise InvalidCatalogue(("plans", name, "overage_unit_usd"), str(wrong)) from None
-        if price is not None and price <= 0:
-            raise InvalidCatalogue(("plans", name, "overage_unit_usd"), "must be positive")
-        if price is not None and not plan.buckets:
-            raise InvalidCatalogue(
-                ("plans", name, "buckets"), "overage is beyond a bucket's units, be they 0"
-            )
+        _check_plan(("plans", name), plan, catalogue)
+
+
+def _check_meter(loc: tuple[str, ...], meter: Meter, granted: set[str]) -> None:
+    sources = meter.waterfall
+    if "allowance" in sources and meter.bucket is None:
+        raise InvalidCatalogue((*loc, "bucket"), "an allowance needs a bucket to draw from")
+    if "overage" in sources and meter.bucket is None:
+        raise InvalidCatalogue((*loc, "bucket"), "overage is counted in a bucket's units")
+    if meter.bucket is not None and meter.bucket not in granted:
+        raise InvalidCatalogue((*loc, "bucket"), f"no plan grants {meter.bucket}")
+    if "overage" in sources and "allowance" in sources[sources.index("overage") :]:
+        raise InvalidCatalogue((*loc, "waterfall"), "what is included comes before overage")
+    if meter.rate is None and any(source.startswith("wallet") for source in sources):
+        raise InvalidCatalogue((*loc, "rate"), "a wallet can only pay for a rated meter")
+    if len(set(sources)) != len(sources):
+        raise InvalidCatalogue((*loc, "waterfall"), "names a source twice")
+    if set(meter.billable_actions) & set(meter.non_metered_actions):
+        raise InvalidCatalogue((*loc, "non_metered_actions"), "an action is either or")
+
+
+def _check_plan(loc: tuple[str, ...], plan: Plan, catalogue: Catalogue) -> None:
+    for provider in plan.oauth:
+        if provider not in catalogue.oauth_providers:
+            raise InvalidCatalogue((*loc, "oauth"), f"unknown provider {provider}")
+    wrong_limit = plan.wrong_limit()
+    if wrong_limit is not None:
+        raise InvalidCatalogue((*loc, "limits", wrong_limit[0]), wrong_limit[1])
+    try:
+        price = plan.overage_unit_price
+    except ValueError as wrong:
+        raise InvalidCatalogue((*loc, "overage_unit_usd"), str(wrong)) from None
+    if price is not None and price <= 0:
+        raise InvalidCatalogue((*loc, "overage_unit_usd"), "must be positive")
+    if price is not None and not plan.buckets:
+        raise InvalidCatalogue((*loc, "buckets"), "overage is beyond a bucket's units, be they 0")

@@ -170,6 +170,18 @@ def _follow_plan(
         if promised is not None:
             invoice, until = remote.latest_invoice_id or "", remote.pending_until
             mark_pending(subscription, promised, invoice, until, context)
+    _follow_schedule(subscription, plans, remote, context)
+
+
+def _follow_schedule(
+    subscription: Subscription,
+    plans: PlanCatalogue,
+    remote: RemoteSubscription,
+    context: Context,
+) -> None:
+    """What Stripe will do when the period ends: a change that was taken back there, or one whose
+    answer never reached us."""
+    pin = (subscription.plan_id, subscription.plan_version)
     scheduled = subscription.coming
     if (
         scheduled is not None
