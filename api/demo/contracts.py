@@ -1,25 +1,27 @@
 """What invented customers agreed to: plans that are subscribed to with a card of the sandbox, bots,
 overage, a smaller plan for later. Only where a sandbox plays Stripe: here no money moves."""
 
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from adapters.stripe.sandbox.remote import Control, Refused
 from api.client import Api, ApiRefused
+from api.demo.workload import ACTIONS
 from domain.catalogue.catalogue import Catalogue
 
 PATIENCE_S = 30.0
 CARD = "4242424242424242"
 BOTS = ("Support desk", "Data analyst", "Release notes")
-CALL_TOKENS = 41_000
-"""Of a large call: 41 AI credits by the rules of `flarex`."""
+CREDITS = 41
+"""Of a large call, on average: by the rules of `flarex`, 41,000 tokens."""
 
 
 class Contract(NamedTuple):
-    """A plan with what was done on its first day: so many calls of ``CALL_TOKENS``, overage or
-    not; and the plan that was chosen for afterwards."""
+    """A plan with what was done on its first day: so many calls of ``CREDITS``, overage or not;
+    and the plan that was chosen for afterwards."""
 
     plan: str
     calls: int = 0
@@ -60,7 +62,7 @@ def carry_out(api: Api, sandbox: str, id: str, contract: Contract) -> None:
     if contract.overage:
         api.put("/v1/billing/overage", {"enabled": True}, id, key=f"demo-overage-{id}")
     if contract.calls:
-        api.post("/v1/usage/batch", [_call(n) for n in range(contract.calls)], id)
+        api.post("/v1/usage/batch", list(_calls(contract.calls)), id)
     if contract.afterwards and not _contract(api, id)["scheduled_change"]:
         asked = {"plan": contract.afterwards}
         quote = api.post("/v1/billing/plan-change/preview", asked, id)["preview_id"]
@@ -91,13 +93,21 @@ def _plan(api: Api, name: str) -> Any:
     return next(plan for plan in api.get("/v1/plans")["data"] if plan["plan"] == name)
 
 
-def _call(number: int) -> dict[str, Any]:
-    bot = number % len(BOTS) + 1
-    return {
-        "event_id": f"demo-today-{number}",
-        "meter": "chat_generation",
-        "action": "diff" if number % 3 else "proposal",
-        "tokens": {"input": CALL_TOKENS - 2_000, "output": 2_000},
-        "bot_id": f"bot_{bot}",
-        "thread_id": f"thread_{bot}_{number % 4 + 1}",
-    }
+def _calls(count: int) -> Iterator[dict[str, Any]]:
+    """Calls of all sizes; what one is larger than the average, the next is smaller."""
+    draw = random.Random(f"daybook-demo:{count}")  # noqa: S311 - no secret
+    sizes = [CREDITS] * (count % 2)
+    for _ in range(count // 2):
+        apart = draw.randint(-35, 35)
+        sizes += [CREDITS + apart, CREDITS - apart]
+    for number, size in enumerate(sizes):
+        written = draw.randint(200, 4_000)
+        bot = draw.randint(1, len(BOTS))
+        yield {
+            "event_id": f"demo-today-{number}",
+            "meter": "chat_generation",
+            "action": draw.choice(ACTIONS),
+            "tokens": {"input": size * 1_000 - written, "output": written},
+            "bot_id": f"bot_{bot}",
+            "thread_id": f"thread_{bot}_{draw.randint(1, 4)}",
+        }
