@@ -18,7 +18,7 @@ def noted(wallet: Wallet, parts: Mapping[str, int]) -> Taken:
     return tuple(
         replace(grants[grant_id], remaining=part)
         for grant_id, part in parts.items()
-        if part and grant_id in grants
+        if grant_id in grants
     )
 
 

@@ -97,6 +97,19 @@ def test_what_is_included_costs_nothing_of_a_budget() -> None:
     assert tenant.account.budgets["b1"].spent == 0
 
 
+def test_a_spent_cap_stops_no_call_that_takes_exactly_what_is_included() -> None:
+    tenant = capped(1_000)
+    tenant.act("chat", 4_000)
+    tenant.overflow(True)
+    with pytest.raises(BudgetExhausted):
+        tenant.hold("chat", 4)
+
+    tenant.act("compile", 60_000)
+    tenant.hold("compile", 40_000)
+
+    assert tenant.remaining() == 0
+
+
 def test_what_the_users_own_account_pays_costs_nothing_of_a_budget() -> None:
     tenant = capped(1)
     tenant.link()
