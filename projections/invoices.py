@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from domain.facts import Fact
 from domain.invoice.facts import (
+    InvoiceDeleted,
     InvoiceDrafted,
     InvoiceFinalized,
     InvoiceLineRecorded,
@@ -99,7 +100,8 @@ INSERT_LINE = "INSERT INTO {invoice_lines} VALUES ({values}) ON CONFLICT DO NOTH
 
 
 class Invoices(ReadModel):
-    """One row a document, and its lines. A payment has a row when it has succeeded."""
+    """One row a document, and its lines. A payment has a row when it has succeeded; a draft that
+    was thrown away has none any more."""
 
     name = "invoices"
     facts = (
@@ -110,6 +112,7 @@ class Invoices(ReadModel):
         InvoicePaid,
         InvoiceVoided,
         InvoiceMarkedUncollectible,
+        InvoiceDeleted,
         InvoiceRefunded,
         PaymentRequested,
         PaymentSucceeded,
@@ -198,6 +201,8 @@ def _moved(row: Document, fact: Fact, position: int) -> Document:
             return row._replace(status="void", next_attempt_at=None)
         case InvoiceMarkedUncollectible():
             return row._replace(status="uncollectible", next_attempt_at=None)
+        case InvoiceDeleted():
+            return Document(row.stream)
         case InvoiceRefunded():
             return row._replace(refunded=fact.cumulative)
     return _receipted(row, fact, position)

@@ -151,6 +151,14 @@ async def invoice_changed(event: StripeEvent, till: Till, context: Context) -> D
     return done
 
 
+async def invoice_deleted(event: StripeEvent, till: Till, context: Context) -> Disposition:
+    """A draft was thrown away at Stripe, which has nothing left of it but this picture."""
+    document = _pictured(event.object)
+    if document is None:
+        return "ignored"
+    return await till.ledger.note_invoice_deleted(document, event.created, context)
+
+
 async def charge_refunded(event: StripeEvent, till: Till, context: Context) -> Disposition:
     """Money that paid an invoice was given back; other payments are none of ours."""
     intent = event.object.get("payment_intent")
@@ -195,6 +203,7 @@ CLOSING = ("invoice.created", "invoice.finalized")
 
 CONTRACT: dict[str, Handler] = {
     "charge.refunded": charge_refunded,
+    "invoice.deleted": invoice_deleted,
     "checkout.session.completed": checkout_completed,
     "checkout.session.async_payment_succeeded": checkout_completed,
     "checkout.session.async_payment_failed": checkout_expired,

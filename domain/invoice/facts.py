@@ -115,6 +115,15 @@ class InvoiceMarkedUncollectible(Fact, frozen=True, kw_only=True, omit_defaults=
         invoice.status = "uncollectible"
 
 
+class InvoiceDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The draft was thrown away: it never became an invoice, and is listed no more."""
+
+    deleted_at: datetime
+
+    def apply(self, invoice: Invoice) -> None:
+        invoice.status = "deleted"
+
+
 class InvoiceRefunded(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """So much of it, in all, was given back."""
 

@@ -15,6 +15,7 @@ import msgspec
 from domain.facts import Aggregate, Context, Fact
 from domain.identity import stream_id
 from domain.invoice.facts import (
+    InvoiceDeleted,
     InvoiceDrafted,
     InvoiceFinalized,
     InvoiceLineRecorded,
@@ -26,7 +27,7 @@ from domain.invoice.facts import (
     LineKind,
 )
 
-InvoiceStatus = Literal["none", "draft", "open", "paid", "void", "uncollectible"]
+InvoiceStatus = Literal["none", "draft", "open", "paid", "void", "uncollectible", "deleted"]
 DUNNED = ("subscription_cycle", "subscription_threshold")
 """Why Stripe makes the invoices whose failure makes a subscription past due."""
 
@@ -92,7 +93,8 @@ class InvoiceDocument(msgspec.Struct, frozen=True, gc=False):
 
 
 class Invoice(Aggregate, omit_defaults=True, gc=False):
-    """What we know of an invoice. `paid` and `void` are for ever; `uncollectible` may be paid."""
+    """What we know of an invoice. `paid`, `void` and `deleted` are for ever; `uncollectible` may
+    be paid."""
 
     category: ClassVar[str] = "invoice"
     facts: ClassVar[tuple[type[Fact], ...]] = (
@@ -103,6 +105,7 @@ class Invoice(Aggregate, omit_defaults=True, gc=False):
         InvoicePaid,
         InvoiceVoided,
         InvoiceMarkedUncollectible,
+        InvoiceDeleted,
         InvoiceRefunded,
     )
 
@@ -123,7 +126,7 @@ class Invoice(Aggregate, omit_defaults=True, gc=False):
             self._draft(document, context)
         if self.status == "draft" and document.status not in ("none", "draft"):
             self._finalize(document, context)
-        if self.status in ("paid", "void") or document.status == self.status:
+        if self.status in ("paid", "void", "deleted") or document.status == self.status:
             return
         if document.status == "paid":
             self.record(
@@ -140,6 +143,13 @@ class Invoice(Aggregate, omit_defaults=True, gc=False):
             at = document.uncollectible_at or self.moment(context)
             stamp = self.stamp(context, "invoice_uncollectible")
             self.record(InvoiceMarkedUncollectible(**stamp, marked_at=at))
+
+    def note_deleted(self, document: InvoiceDocument, at: datetime, context: Context) -> None:
+        """Stripe has no such draft any more; what is told of it later changes nothing."""
+        self.mirror(document, context)
+        if self.status == "draft":
+            stamp = self.stamp(context, "invoice_deleted")
+            self.record(InvoiceDeleted(**stamp, deleted_at=at))
 
     def note_refunded(self, cumulative: int, context: Context) -> None:
         """So much was given back by now, in all; a no-op for what is no more than that."""

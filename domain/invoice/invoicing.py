@@ -95,6 +95,30 @@ class Invoicing(ContractSync):
         done = await self.book.submit(Command(streams, decide, cause, (PLANS,)))
         return "applied" if done.replayed else done.answer
 
+    async def note_invoice_deleted(
+        self, document: InvoiceDocument, at: datetime, context: Context
+    ) -> Disposition:
+        """A draft was thrown away. `ignored` if it is none of ours."""
+        workspace_id = document.workspace_id
+        if workspace_id is None:
+            return "ignored"
+
+        def decide(invoice: Invoice, subscription: Subscription) -> Disposition:
+            ours = document.subscription_id
+            if not invoice.version and ours is not None and not subscription.is_known(ours):
+                return "ignored"
+            if not subscription.version:
+                return "ignored"
+            invoice.note_deleted(document, at, context)
+            return "applied"
+
+        streams = (
+            Stream(Invoice, invoice_stream(document.id)),
+            Stream(Subscription, subscription_stream(workspace_id)),
+        )
+        answer: Disposition = (await self.book.submit(Command(streams, decide))).answer
+        return answer
+
     async def note_invoice_refunded(
         self, invoice_id: str, cumulative: int, context: Context
     ) -> Disposition:

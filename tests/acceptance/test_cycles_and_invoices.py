@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from adapters.postgres.database import Database
-from tests.acceptance.paying import events_of, settle
+from tests.acceptance.paying import deliver, events_of, settle
 from tests.acceptance.spending import done, generate, put, refused
 from tests.acceptance.subscribing import (
     asked,
@@ -193,6 +193,41 @@ def test_unpaid_overage_makes_past_due_like_the_renewal(shop: Sandboxed) -> None
     at(shop, "2026-07-01T05:00:00Z")
 
     assert status(shop.app, workspace)["status"] == "past_due"
+
+
+@pytest.mark.parametrize("told", ["in order", "of its end first"])
+def test_a_draft_that_was_thrown_away_is_listed_no_more(shop: Sandboxed, told: str) -> None:
+    workspace = with_overage(shop, "starter", 1_000)
+    spend(shop, workspace, 50)
+    done(shop.app.post("/v1/billing/subscription/cancel", {}, workspace), 200)
+    shop.to(END)
+    shop.sandbox.control.script(
+        {"path": "/v1/invoices/{id}/finalize", "fault": "error", "times": 99}
+    )
+    deliver(shop, "customer.subscription.deleted")
+    shop.tick()
+    draft = stripe_invoices(shop, workspace)[0]
+    assert (draft["status"], draft["total"]) == ("draft", 100)
+    url = f"{shop.sandbox.url}/v1/invoices/{draft['id']}"
+    if told == "in order":
+        deliver(shop, "invoice.created")
+        assert draft["id"] in listed(shop, workspace)
+
+    assert httpx.delete(url, auth=(KEY, ""), trust_env=False).status_code == 200
+    deliver(shop, "invoice.deleted")
+    settle(shop)
+
+    assert draft["id"] not in listed(shop, workspace)
+    gone = shop.app.call("GET", f"/v1/billing/invoices/{draft['id']}", workspace=workspace)
+    refused(gone, 404, "not_found")
+    assert happened(shop, draft["id"], "invoice") == ["InvoiceDrafted", "InvoiceDeleted"]
+    assert shop.app.get("/v1/audit/compare")["differences"] == []
+
+
+def listed(shop: Sandboxed, workspace: str) -> list[str]:
+    """The ids of the workspace's invoices."""
+    seen = shop.app.get("/v1/billing/invoices", workspace, consistency="strong")
+    return [one["id"] for one in seen["data"]]
 
 
 def test_s95_a_cycle_ends_even_if_nobody_looks(shop: Sandboxed) -> None:
