@@ -70,7 +70,8 @@ async def run_due(house: Stand, now: datetime, *, since: datetime | None = None)
 async def price_unpriced(house: Stand, context: Context) -> int:
     """Price acts that were recorded without a price, where a published book has one by now, and
     debit them; answers how many. An act may be reported after the book that prices it was
-    published, for a moment before the book is in force: nobody publishes anything then.
+    published, for a moment before the book is in force: nobody publishes anything then. What
+    fails for one act is logged, and holds up no other.
 
     :raises TryAgain: the book itself cannot be written now.
     """
@@ -78,7 +79,16 @@ async def price_unpriced(house: Stand, context: Context) -> int:
     models = sorted({model for book in books for model in book.entries})
     async with house.pool.connection() as connection:
         waiting = await usage_history.unrated(connection, models, limit=UNPRICED_AT_ONCE)
-    return sum([await house.ledger.rate_unrated(*act, context) for act in waiting])
+    priced = 0
+    for workspace_id, usage_id in waiting:
+        try:
+            priced += await house.ledger.rate_unrated(workspace_id, usage_id, context)
+        except TryAgain:
+            raise
+        except Exception as error:
+            what = {"workspace_id": workspace_id, "usage_id": usage_id}
+            log.error("act_not_priced", **what, exc_info=error)
+    return priced
 
 
 async def _due(house: Stand, now: datetime, since: datetime | None) -> dict[str, set[str]]:

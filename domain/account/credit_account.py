@@ -41,7 +41,7 @@ from domain.errors import (
 )
 from domain.facts import Context, Fact
 from domain.identity import version_of
-from domain.money import round_half_even
+from domain.money import BALANCE_LIMIT, round_half_even
 
 FUTURE = timedelta(minutes=5)
 """How far ahead of ours a service's clock may be."""
@@ -172,8 +172,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         book: PriceBookVersion,
         context: Context,
     ) -> bool:
-        """Price an act that was recorded unrated, and debit it; False if ``book`` cannot, or if
-        it was rated or voided before."""
+        """Price an act that was recorded unrated, and debit it; False if ``book`` cannot, or asks
+        more than any balance can hold, or if it was rated or voided before."""
         if version_of(usage_id) not in self.unrated:
             return False
         usage = original.usage
@@ -181,6 +181,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         if entry is None:
             return False
         rated = book.rate(usage.tokens, entry)
+        if rated.total > BALANCE_LIMIT:
+            return False  # a slip of the price: the act waits for the next one
         owed = rated.total
         waterfall = self.policy.waterfalls.get(usage.meter, ()) if self.policy else ()
         if not original.units and "allowance" in waterfall:

@@ -138,3 +138,25 @@ def test_an_act_of_no_units_costs_nothing_whenever_its_price_comes(
         assert app.balance(workspace) == 1_000_000
         assert app.facts(workspace)[-1] == ("UsageRecorded" if early else "UsageRated")
         assert app.get("/v1/audit/compare")["differences"] == []
+
+
+def test_a_price_that_no_balance_can_hold_waits_for_another_and_holds_up_nobody(
+    faces0: Served,
+) -> None:
+    workspace, other = faces0.workspace("1.00"), faces0.workspace("1.00")
+    huge = {"llm_model": "new-model", "mode": "record"}
+    done(use(faces0, workspace, "chat", 1_000_000_000, **huge))
+    unpriced(faces0, other, "chat", 1_000)
+    to(faces0, DAY_2)
+    slip = {"model": "new-model", "input_usd_per_m": "900000000", "output_usd_per_m": "0"}
+    book = {"markup_bps": 1_000_000, "effective_from": DAY_2, "entries": [slip]}
+
+    assert done(faces0.post("/v1/admin/price-books", book))["rated"] == 1
+
+    assert faces0.balance(workspace) == 1_000_000
+    assert faces0.balance(other) < 0
+    done(faces0.post("/v1/test/tick"), 200)
+    right = book | {"markup_bps": 0, "entries": [slip | {"input_usd_per_m": "0.000001"}]}
+    to(faces0, DAY_3)
+    assert done(faces0.post("/v1/admin/price-books", right | {"effective_from": DAY_3}))["rated"]
+    assert faces0.balance(workspace) == 1_000_000 - 1_000
