@@ -38,14 +38,23 @@ def keep_order(bots: Sequence[Bot], keep_bot_ids: Sequence[str]) -> list[Bot]:
     return sorted(bots, key=lambda bot: (chosen.get(bot.bot_id, last), bot.created_at, bot.bot_id))
 
 
+def _ranked(workspace: Workspace, keep_bot_ids: Sequence[str]) -> list[Bot]:
+    """Who competes for the places under a cap: the active bots, and those of the chosen that the
+    plan has paused. A pause by the user is the user's to lift."""
+    competing = [
+        bot
+        for bot in workspace.bots.values()
+        if bot.is_active or (bot.paused_by == "plan_limit" and bot.bot_id in keep_bot_ids)
+    ]
+    return keep_order(competing, keep_bot_ids)
+
+
 def bots_to_pause(
     workspace: Workspace, cap: int | None, keep_bot_ids: Sequence[str] = ()
 ) -> list[str]:
     """The active bots beyond a cap, in the order in which they would be paused (None: no cap)."""
-    if cap is None:
-        return []
-    active = [bot for bot in workspace.bots.values() if bot.is_active]
-    return [bot.bot_id for bot in reversed(keep_order(active, keep_bot_ids)[cap:])]
+    beyond = [] if cap is None else _ranked(workspace, keep_bot_ids)[cap:]
+    return [bot.bot_id for bot in reversed(beyond) if bot.is_active]
 
 
 def bots_to_resume(workspace: Workspace) -> list[str]:
@@ -74,8 +83,10 @@ def enforce_limits(
 ) -> None:
     """Put a plan's limits in force: record `LimitsChanged`, and pause or resume bots by it.
 
-    Afterwards no more bots are active than the cap, unless ``why`` is an involuntary end. A cap
-    that rose resumes what the plan paused, whatever ``why``; pauses by users are never lifted.
+    Afterwards no more bots are active than the cap, unless ``why`` is an involuntary end. A bot
+    that the customer chose runs if it is within the cap, also where a smaller plan had paused it.
+    A cap that rose resumes what the plan paused, whatever ``why``; pauses by users are never
+    lifted.
     """
     before = workspace.limit("bots") if workspace.limits else 0
     workspace.record(
@@ -90,8 +101,12 @@ def enforce_limits(
     )
     cap = workspace.limit("bots")
     if why != "involuntary_end":
+        stay = _ranked(workspace, keep_bot_ids)[:cap]
         for bot_id in bots_to_pause(workspace, cap, keep_bot_ids):
             _pause(workspace, bot_id, "plan_limit", context)
+        for bot in stay:
+            if not bot.is_active:
+                _resume(workspace, bot.bot_id, "slot_freed", context)
     rose = before is not None and (cap is None or cap > before)
     if why == "upgrade" or rose:
         _resume_all(workspace, "upgrade", context)

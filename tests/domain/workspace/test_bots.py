@@ -158,6 +158,20 @@ def test_an_upgrade_resumes_what_the_plan_paused_and_nothing_else() -> None:
     assert by(workspace, "user") == {"b02"}
 
 
+def test_who_is_chosen_for_a_smaller_plan_runs_although_the_one_before_had_paused_it() -> None:
+    workspace = staffed(6)
+    pause_bot(workspace, "b02", at(20))
+    limited(workspace, 3, "downgrade")
+    assert active(workspace) == {"b01", "b03", "b04"}
+    assert bots_to_pause(workspace, 2, ("b06", "b02", "b04")) == ["b03", "b01"]
+
+    moves = limited(workspace, 2, "downgrade", "b06", "b02", "b04")
+
+    assert active(workspace) == {"b06", "b04"}
+    assert by(workspace, "user") == {"b02"}
+    assert [fact.bot_id for fact in moves] == ["b03", "b01", "b06"]
+
+
 def test_a_pause_by_the_plan_can_become_the_users_own() -> None:
     workspace = staffed(4)
     limited(workspace, 2, "downgrade")
@@ -219,6 +233,7 @@ def test_whatever_is_asked_the_cap_holds_and_users_pauses_are_theirs(asked: list
     workspace, theirs = opened(6), set[str]()
     for minute, (what, about) in enumerate(asked):
         before = active(workspace)
+        idle = by(workspace, "plan_limit")
         try:
             ask(workspace, what, about, minute)
         except (NotFound, PlanLimitReached):
@@ -232,7 +247,7 @@ def test_whatever_is_asked_the_cap_holds_and_users_pauses_are_theirs(asked: list
         assert cap is None or len(active(workspace)) <= cap
         assert by(workspace, "user") == theirs
         if what in ("upgrade", "downgrade", "cycle"):
-            check_enforced(workspace, before, about)
+            check_enforced(workspace, before | (idle & set(about[1])), about)
     folded = project(None, workspace.pending)
     assert folded is not None
     assert folded.state() == workspace.state()
@@ -253,14 +268,15 @@ def ask(workspace: Workspace, what: str, about: Any, minute: int) -> None:
             limited(workspace, about[0], what, *about[1])
 
 
-def check_enforced(workspace: Workspace, before: set[str], about: Any) -> None:
-    """Exactly `active - cap` are paused, in keep order; and room is used where there is any."""
+def check_enforced(workspace: Workspace, wanted: set[str], about: Any) -> None:
+    """Of those that ran or were chosen exactly as many run as the cap lets, in keep order; and room
+    is used where there is any."""
     cap, keep = about
     now = active(workspace)
-    if cap is None or len(before) <= cap:
-        assert before <= now
+    if cap is None or len(wanted) <= cap:
+        assert wanted <= now
         return
-    ran = [bot for bot in workspace.bots.values() if bot.bot_id in before]
+    ran = [bot for bot in workspace.bots.values() if bot.bot_id in wanted]
     assert [bot.bot_id for bot in keep_order(ran, keep)[:cap]] == [
         bot.bot_id for bot in keep_order([workspace.bots[id] for id in now], keep)
     ]
