@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from psycopg import Connection
@@ -95,7 +95,7 @@ def links(connection: Connection[Any], after: Head, limit: int) -> list[Link]:
     for row in rows:
         event_hash, _, fact = hashed(row)
         chain_hash = linked(chain_hash, event_hash)
-        made.append(link_of(row, fact, event_hash, chain_hash))
+        made.append(_link(row, fact, event_hash, chain_hash))
     return made
 
 
@@ -112,17 +112,27 @@ def write(
         connection.execute(SEAL, (one.position, one.chain_hash, one.at, one.key_id, one.signature))
 
 
-def link_of(row: Row, fact: Fact | None, event_hash: bytes, chain_hash: bytes) -> Link:
-    """What the trail says of an event; little of one whose fact this code does not know."""
-    stream = UUID(bytes=bytes(row[1]))
-    name = row[3].rpartition(":")[2]
+Told: TypeAlias = tuple[str | None, str | None, str | None, datetime | None, datetime | None]
+"""What the trail tells of a fact: actor, cause, correlation, and when it was and was recorded."""
+UNKNOWN: Final[Told] = (None,) * 5
+"""Nothing, where the chainer's code did not know the fact."""
+
+
+def told_of(fact: Fact | None) -> Told:
+    """What the trail tells of a fact."""
     if fact is None:
-        unknown = (None,) * 5
-        return Link(row[0], stream, row[2], name, *unknown, event_hash, chain_hash)
+        return UNKNOWN
     at = fact.recorded_at
     if isinstance(fact, Debited | UsageRecorded) and fact.usage is not None:
         at = fact.usage.occurred_at or at
-    return Link(
-        *(row[0], stream, row[2], name, fact.actor, fact.unique_cause(), fact.correlation_id),
-        *(at, fact.recorded_at, event_hash, chain_hash),
-    )
+    return fact.actor, fact.unique_cause(), fact.correlation_id, at, fact.recorded_at
+
+
+def type_of(topic: str) -> str:
+    """What the trail calls an event of a topic."""
+    return topic.rpartition(":")[2]
+
+
+def _link(row: Row, fact: Fact | None, event_hash: bytes, chain_hash: bytes) -> Link:
+    stream = UUID(bytes=bytes(row[1]))
+    return Link(row[0], stream, row[2], type_of(row[3]), *told_of(fact), event_hash, chain_hash)

@@ -17,7 +17,7 @@ from psycopg import Connection
 
 from domain.chain import GENESIS, Checkpoint, linked
 from domain.facts import Fact
-from projections.audit_trail import SEALED, head, link_of
+from projections.audit_trail import SEALED, UNKNOWN, head, told_of, type_of
 from projections.checkpoint_check import CheckpointCheck, Complaint, FailedCheckpoint
 from projections.event_hash import COLUMNS, Row, hashed
 
@@ -35,8 +35,6 @@ FOLDED = f"SELECT max(position), ({NEWEST}) FROM positions"  # noqa: S608
 
 Stored = tuple[Any, ...]
 """A row of the trail, as `TRAIL` selects it."""
-UNKNOWN = (None,) * 5
-"""What the trail tells of a fact beyond its place and type, where its chainer did not know it."""
 Progress = Callable[[int, int], None]
 """Called with (positions verified, positions to verify)."""
 
@@ -202,11 +200,9 @@ class _Walk:
 def _is_told(event: Row, fact: Fact | None, link: Stored) -> bool:
     """Whether the trail's row says of an event what the event says; exports and times rest on
     it."""
-    of, (version, kind, *rest) = bytes(link[1]), link[4:]
-    said = link_of(event, fact, b"", b"")
-    if (of, version, kind) != (said.stream.bytes, said.version, said.type):
+    if (link[1], link[4], link[5]) != (event[1], event[2], type_of(event[3])):
         return False
-    return fact is None or tuple(rest) in (said[4:9], UNKNOWN)
+    return fact is None or link[6:] == told_of(fact) or link[6:] == UNKNOWN
 
 
 def _side_by_side(
