@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.account.allowance_facts import AllowanceGranted
 from domain.facts import project
 from tests.domain.given import NOW
 from tests.domain.tenant import ACCOUNT, Tenant, drawn
@@ -60,6 +61,18 @@ def test_a_window_that_nobody_looked_at_has_its_own_units_for_what_is_reported_l
     assert drawn(act) == {"allowance": (50_000, 0)}
     assert drawn(first) == {"absorbed": (1, 0)}, "its own window was used up"
     assert tenant.remaining() == 50_000
+
+
+def test_after_years_only_the_windows_that_usage_may_still_be_of_are_opened() -> None:
+    tenant = standard(50_000)
+    tenant.to(NOW + 100 * WINDOW + SECOND)
+
+    account, policy = tenant.account.clone(), tenant.account.policy
+    assert policy is not None
+    account.renew_windows(policy, tenant.catalogue, tenant.context)
+
+    opened = [e.fact.since for e in account.pending if isinstance(e.fact, AllowanceGranted)]
+    assert opened == [NOW + number * WINDOW for number in (98, 99, 100)]
 
 
 def test_a_void_gives_back_to_the_window_of_days_that_paid() -> None:
