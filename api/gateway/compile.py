@@ -141,6 +141,10 @@ def _ask(call: Call, work: Work, meter: str, thread_id: str | None, catalogue: C
     one, other = work.billing_source, work.interviewer_billing_source
     if one is not None and other is not None and one != other:
         raise InvalidInput(("interviewer_billing_source",), "says something else")
+    if work.model is not None and work.llm_model not in (None, work.model):
+        raise InvalidInput(("llm_model",), "says something else than model")
+    if work.message and work.messages:
+        raise InvalidInput(("message",), "give either a message, or the whole conversation")
     priced = catalogue.price_book.per_million_usd if catalogue.price_book else {}
     named = work.model or work.llm_model or next(iter(priced), None)
     if named is None:

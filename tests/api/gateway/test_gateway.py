@@ -222,6 +222,27 @@ def test_an_interview_that_nobody_pays_never_reaches_the_provider(app: Served) -
     assert again.json()["billing"]["funding"][0]["source"] == "oauth"
 
 
+def test_what_an_interview_says_twice_and_differently_is_refused(app: Served) -> None:
+    workspace = app.workspace("5")
+    calls, before = script(app)["calls"], app.position()
+    said = {"message": "hi", "model": "gpt-5.4"}
+    twice: dict[str, dict[str, Any]] = {
+        "message": {"messages": [{"role": "user", "content": "bye"}]},
+        "llm_model": {"llm_model": "gpt-5.4-mini"},
+        "interviewer_billing_source": {
+            "billing_source": "oauth",
+            "interviewer_billing_source": "credits",
+        },
+    }
+    for field, more in twice.items():
+        answer = app.call("POST", "/v1/compile/threads", said | more, workspace=workspace)
+        problem = refused(answer, 422, "validation_error")
+        assert problem["errors"][0]["loc"] == ["body", field]
+    assert (app.position(), script(app)["calls"]) == (before, calls)
+    same = said | {"llm_model": "gpt-5.4", "messages": []}
+    assert app.call("POST", "/v1/compile/threads", same, workspace=workspace).status_code == 201
+
+
 @pytest.mark.scenario("S17")
 def test_a_frozen_account_reaches_no_provider(app: Served) -> None:
     workspace = on_plan(app, "connect", "100")
