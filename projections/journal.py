@@ -93,6 +93,10 @@ class Surroundings(ABC):
         bucket and cycle, where a larger plan grants its own."""
 
     @abstractmethod
+    def is_closed(self, stream: UUID, version: int, bucket: str, cycle_id: str) -> bool:
+        """Whether what a bucket had left of a cycle was closed before this version."""
+
+    @abstractmethod
     def rated(self, stream: UUID, version: int) -> Rated | None:
         """The price in the event before this one, of an act that is paid later."""
 
@@ -162,17 +166,21 @@ def _debited(
         rated = around.rated(*place)
     yield Posting(credits_of(holder), fact.amount, holder.currency)
     yield from _income(holder, meter, rated, fact.amount, -1)
-    yield from _drawn(holder, fact.other_draws, 1)
+    yield from _drawn(holder, fact.other_draws, 1, around, place)
 
 
-def _recorded(fact: UsageRecorded, holder: Holder, *_: object) -> Iterator[Posting]:
-    yield from _drawn(holder, fact.draws, 1)
+def _recorded(
+    fact: UsageRecorded, holder: Holder, around: Surroundings, place: Place
+) -> Iterator[Posting]:
+    yield from _drawn(holder, fact.draws, 1, around, place)
 
 
-def _voided(fact: UsageVoided, holder: Holder, *_: object) -> Iterator[Posting]:
+def _voided(
+    fact: UsageVoided, holder: Holder, around: Surroundings, place: Place
+) -> Iterator[Posting]:
     yield Posting(credits_of(holder), -fact.amount, holder.currency)
     yield from _income(holder, fact.usage.meter, fact.rated, fact.amount, 1)
-    yield from _drawn(holder, fact.draws, -1)
+    yield from _drawn(holder, fact.draws, -1, around, place, fact.cycle_id)
 
 
 def _income(
@@ -191,11 +199,23 @@ def _income(
     yield Posting("Income:Markup", sign * (amount - provider), holder.currency)
 
 
-def _drawn(holder: Holder, draws: tuple[Draw, ...], sign: int) -> Iterator[Posting]:
-    """Included units, and overage. What the user's own account paid, or nobody, moves nothing."""
+def _drawn(
+    holder: Holder,
+    draws: tuple[Draw, ...],
+    sign: int,
+    around: Surroundings,
+    place: Place,
+    cycle_id: str | None = None,
+) -> Iterator[Posting]:
+    """Included units, and overage. What the user's own account paid, or nobody, moves nothing.
+    Units of a cycle that is closed are available to nothing but late usage: they come from what
+    was posted as expired, and go back there. ``cycle_id`` is the act's where it is taken back."""
     for draw in draws:
         if draw.source == "allowance" and draw.bucket is not None:
-            yield from _counted(draw.bucket, USED, AVAILABLE, sign * draw.units)
+            cycle = draw.cycle_id or cycle_id
+            is_over = cycle is not None and around.is_closed(*place, draw.bucket, cycle)
+            left = EXPIRED if is_over else AVAILABLE
+            yield from _counted(draw.bucket, USED, left, sign * draw.units)
         elif draw.source == "overage":
             unbilled = f"Assets:UnbilledOverage:{component(holder.workspace_id)}"
             yield from _moved(holder, unbilled, "Income:Overage", sign * draw.amount)

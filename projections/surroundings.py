@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from domain.account.allowance_facts import AllowanceGranted
+from domain.account.allowance_facts import AllowanceClosed, AllowanceGranted
 from domain.account.credit_facts import CreditAccountOpened
 from domain.account.usage_facts import UsageRated
 from domain.catalogue.price_book import Rated
@@ -34,6 +34,10 @@ GRANTS = """
     SELECT topic, state FROM events WHERE originator_id = %s AND originator_version < %s
       AND kind = 'AllowanceGranted' ORDER BY originator_version DESC
 """
+CLOSED = """
+    SELECT topic, state FROM events WHERE originator_id = %s AND originator_version < %s
+      AND kind = 'AllowanceClosed' ORDER BY originator_version DESC
+"""
 AT = "SELECT topic, state FROM events WHERE originator_id = %s AND originator_version = %s"
 NOBODY = Holder("", "USD")
 
@@ -41,8 +45,8 @@ Window = tuple[str, str]
 """A bucket, and the cycle, days or lifetime in which its units count."""
 
 
-def _window(granted: AllowanceGranted) -> Window:
-    return granted.bucket, granted.cycle_id
+def _window(fact: AllowanceGranted | AllowanceClosed) -> Window:
+    return fact.bucket, fact.cycle_id
 
 
 def holder_of(opened: Fact) -> Holder | None:
@@ -95,6 +99,13 @@ class FromTheBook(Surroundings):
                 return earlier.units
         return 0
 
+    def is_closed(self, stream: UUID, version: int, bucket: str, cycle_id: str) -> bool:
+        for topic, state in self._connection.execute(CLOSED, (stream, version)):
+            closed = decode_fact(topic, state)
+            if isinstance(closed, AllowanceClosed) and _window(closed) == (bucket, cycle_id):
+                return True
+        return False
+
     def rated(self, stream: UUID, version: int) -> Rated | None:
         row = self._connection.execute(AT, (stream, version - 1)).fetchone()
         fact = decode_fact(*row) if row else None
@@ -111,6 +122,7 @@ class OnTheWay(Surroundings):
         self._before: dict[UUID, Billed] = {}
         self._rated: dict[UUID, Rated] = {}
         self._granted: dict[tuple[UUID, Window], tuple[int, int]] = {}  # units, and those before
+        self._closed: set[tuple[UUID, Window]] = set()
 
     def pass_by(self, stream: UUID, version: int, fact: Fact) -> None:
         """Note what later events will need."""
@@ -124,6 +136,8 @@ class OnTheWay(Surroundings):
         elif isinstance(fact, AllowanceGranted):
             place = (stream, _window(fact))
             self._granted[place] = fact.units, self._granted.get(place, (0, 0))[0]
+        elif isinstance(fact, AllowanceClosed):
+            self._closed.add((stream, _window(fact)))
 
     def holder(self, stream: UUID) -> Holder:
         return self._holders.get(stream, NOBODY)
@@ -134,6 +148,9 @@ class OnTheWay(Surroundings):
 
     def granted(self, stream: UUID, version: int, fact: AllowanceGranted) -> int:
         return self._granted[stream, _window(fact)][1]
+
+    def is_closed(self, stream: UUID, version: int, bucket: str, cycle_id: str) -> bool:
+        return (stream, (bucket, cycle_id)) in self._closed
 
     def rated(self, stream: UUID, version: int) -> Rated | None:
         return self._rated.get(stream)

@@ -144,6 +144,31 @@ def test_a_larger_plans_units_take_the_place_of_the_smaller_ones(
     assert flarex.get("/v1/audit/compare", projection="journal")["equal"]
 
 
+def test_units_of_a_closed_cycle_are_never_posted_as_available(
+    flarex: Served, tmp_path: Path
+) -> None:
+    workspace = on_plan(flarex, "starter")
+    first = generate(flarex, workspace, 900_000).json()["usage_id"]
+    to(flarex, "2026-07-01T00:00:00Z")
+    late = generate(flarex, workspace, 150_000, occurred_at="2026-06-30T23:00:00Z").json()
+    assert late["funding"][0] == {"source": "allowance", "amount_micros": 0, "units": 100}
+
+    def posted() -> tuple[int, int, int]:
+        entries = checked(exported(flarex, format="beancount"), tmp_path)
+        [bucket] = flarex.get("/v1/billing/balance", workspace)["buckets"]
+        names = ("Available", "Used", "Expired")
+        units = [int(sums(entries, f"Equity:Units:{one}").get("CRED", 0)) for one in names]
+        assert units[0] == bucket["remaining"]
+        return units[0], units[1], units[2]
+
+    assert posted() == (1_000, 1_000, 0)
+    for usage_id, used in ((late["usage_id"], 900), (first, 0)):
+        body = {"reason": "wrong", "ticket_ref": "T-1"}
+        assert flarex.post(f"/v1/usage/{usage_id}/void", body, workspace).status_code == 200
+        assert posted() == (1_000, used, 1_000 - used)
+    assert flarex.get("/v1/audit/compare", projection="journal")["equal"]
+
+
 def test_csv_and_parquet_hold_the_same_rows(busy: Served, tmp_path: Path) -> None:
     chain(busy.database)
     for table in ("journal", "usage_events", "audit_trail"):
