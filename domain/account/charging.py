@@ -9,6 +9,7 @@ from domain.account.charge import NOT_METERED, Charge, charge_of
 from domain.account.credit_account import CreditAccount
 from domain.account.credit_facts import Credited
 from domain.account.hold_facts import HoldPlaced
+from domain.account.repaid import Debt
 from domain.account.spending import CycleIsOver, Spending, rolled
 from domain.account.usage import Usage
 from domain.account.usage_facts import Debited, UsageRated, UsageRecorded, priced_later
@@ -21,6 +22,9 @@ from domain.identity import parse_usage_id
 from domain.places import RATING, account_stream
 
 ACTS = (Debited, UsageRecorded)
+REPAID_WITHIN = 1_000
+"""Facts after an act among which its debt's repayment is looked for: strict calls are refused until
+it is repaid, so that few come between."""
 
 
 class Charging(Spending):
@@ -124,17 +128,20 @@ class Charging(Spending):
         if context.actor != original.actor and not context.actor.startswith("admin:"):
             raise Forbidden("Only the service that sent an act, or an administrator, voids it.")
         usage_at = original.usage.occurred_at or original.recorded_at
+        version = place[1] if place else 0
         if isinstance(original, UsageRecorded) and original.rated is None:
-            original = await self._priced(account.id, id, original)
+            original, version = await self._priced(account.id, id, original, version)
+        repaid = await self._repaid(account.id, version, original)
         credited: dict[str, Credited] = {}
-        for grant_id in {g for draw in original.draws for g in draw.grants}:
+        for grant_id in {g for draw in original.draws for g in draw.grants} | repaid.keys():
             opened = await self.book.find(account.id, int(grant_id[1:]))
             if opened is not None and isinstance(opened[0].fact, Credited):
                 credited[grant_id] = opened[0].fact
 
         def decide(account: CreditAccount) -> int:
+            whose = (credited, repaid)
             account.void(
-                id, original, usage_at, credited, reason, ticket_ref, reinstate_expired, context
+                id, original, usage_at, *whose, reason, ticket_ref, reinstate_expired, context
             )
             return account.balance
 
@@ -144,16 +151,31 @@ class Charging(Spending):
         return done
 
     async def _priced(
-        self, stream: UUID, id: str, original: UsageRecorded
-    ) -> Debited | UsageRecorded:
-        """An unrated act as it is now: perhaps it was priced since."""
+        self, stream: UUID, id: str, original: UsageRecorded, version: int
+    ) -> tuple[Debited | UsageRecorded, int]:
+        """An unrated act as it is now, and the version at which it was paid for: perhaps it was
+        priced since."""
         rating = await self.book.find_cause(stream, f"rating:{id}")
         if rating is None or not isinstance(rating[0].fact, UsageRated):
-            return original
+            return original, version
         paid = await self.book.find_cause(stream, f"rated_debit:{id}")
-        debit = paid[0].fact if paid is not None else None
-        assert debit is None or isinstance(debit, Debited)
-        return priced_later(original, rating[0].fact, debit)
+        if paid is None:
+            return priced_later(original, rating[0].fact, None), version
+        debit = paid[0].fact
+        assert isinstance(debit, Debited)
+        return priced_later(original, rating[0].fact, debit), paid[0].originator_version
+
+    async def _repaid(
+        self, stream: UUID, version: int, act: Debited | UsageRecorded
+    ) -> dict[str, int]:
+        """What each grant has repaid of the debt that an act left."""
+        debt = Debt(act)
+        for later in range(version + 1, version + 1 + REPAID_WITHIN):
+            found = await self.book.find(stream, later) if debt.left else None
+            if found is None:
+                break
+            debt.repay(found[0].fact)
+        return debt.by
 
     async def rate_unrated(self, workspace_id: str, id: str, context: Context) -> bool:
         """Price an act that was recorded before its model had a price; False if it still has

@@ -228,13 +228,15 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         original: Debited | UsageRecorded,
         usage_at: datetime,
         credited: Mapping[str, Credited],
+        repaid: Mapping[str, int],
         reason: str | None,
         ticket_ref: str | None,
         reinstate_expired: bool,
         context: Context,
     ) -> None:
-        """Give back exactly what an act drew. ``usage_at`` is when it happened; ``credited`` holds
-        the credits of its grants.
+        """Give back exactly what an act drew. ``usage_at`` is when it happened; ``repaid`` is what
+        which grant paid of the debt that it left, and ``credited`` has the credits of its grants
+        and of those.
 
         :raises AlreadyVoided: by the unique cause `void:{usage_id}`, at the commit.
         :raises ConcurrencyConflict: it was priced a moment ago; what it drew must be read again.
@@ -250,7 +252,8 @@ class CreditAccount(HoldingAccount, omit_defaults=True, gc=False):
         returned: list[Grant] = []
         for draw in original.draws:
             if draw.source == "wallet":
-                returned += _returns(draw, credited, self.version + 1, now, reinstate_expired)
+                parts = _returns(draw, credited, repaid, self.version + 1, now, reinstate_expired)
+                returned += parts
         amount = sum(grant.remaining for grant in returned)
         self.record(
             UsageVoided(
@@ -306,15 +309,16 @@ def _check_when(occurred: datetime, now: datetime, catalogue: Catalogue) -> None
 def _returns(
     draw: Draw,
     credited: Mapping[str, Credited],
+    repaid: Mapping[str, int],
     version: int,
     now: datetime,
     reinstate_expired: bool,
 ) -> list[Grant]:
     """The grants that a voided wallet draw reopens, each with its part."""
     # The debt first: a grant that repaid it would not come back as the grant it was.
-    debt = draw.amount - sum(draw.grants.values())
+    debt = draw.amount - sum(draw.grants.values()) - sum(repaid.values())
     returns = [Grant(f"g{version}", debt)] if debt else []
-    for grant_id, part in draw.grants.items():
+    for grant_id, part in (*draw.grants.items(), *repaid.items()):
         grant = credited[grant_id].grant(part) if grant_id in credited else Grant(grant_id, part)
         if grant.is_over(now):
             if not reinstate_expired:

@@ -17,6 +17,15 @@ PAID_BY_CARD = ("card_topup", "auto_topup")
 
 
 @dataclass
+class Owed:
+    """A part of something that no grant paid, and who has repaid it since."""
+
+    act: str | None
+    left: int  # µ
+    by: dict[str, int] = field(default_factory=dict)  # grant -> µ
+
+
+@dataclass
 class Wallet:
     """Folds the account's facts; `wrong` says where one is not what it must be."""
 
@@ -27,6 +36,7 @@ class Wallet:
     went_back: dict[str, int] = field(default_factory=dict)  # payment -> µ
     ends: dict[str, datetime] = field(default_factory=dict)  # grant -> when it is over
     took: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)  # act -> µ, by grant
+    owed: list[Owed] = field(default_factory=list)  # in the order in which it is repaid
     wrong: list[str] = field(default_factory=list)
 
     def fold(self) -> Wallet:
@@ -48,8 +58,35 @@ class Wallet:
                 sign = 1 if entry.kind == "CreditsReversed" else -1
                 payment = data["payment_attempt_id"]
                 self.went_back[payment] = self.went_back.get(payment, 0) + sign * data["amount"]
+            self._owe(entry, data)
+            self._repay(entry, data)
             self._move(entry, data)
         return self
+
+    def _owe(self, entry: Entry, data: dict[str, Any]) -> None:
+        if entry.kind == "Debited" and "grant" not in data:
+            gave = sum(data.get("shares", {}).values())
+        elif entry.kind == "CreditsReversed":
+            gave = sum(data.get("grants", {}).values())
+        else:
+            return
+        if data["amount"] > gave:
+            act = data["usage"]["event_id"] if data.get("usage") else None
+            self.owed.append(Owed(act, data["amount"] - gave))
+
+    def _repay(self, entry: Entry, data: dict[str, Any]) -> None:
+        """What comes in repays what is owed, the oldest first."""
+        came = [(one["grant_id"], one["remaining"]) for one in data.get("returned", ())]
+        if entry.kind in ("Credited", "CreditsReinstated"):
+            came.insert(0, (data["grant_id"], data["amount"] - sum(part for _, part in came)))
+        for grant, amount in came:
+            rest = amount
+            for debt in self.owed:
+                part = min(debt.left, rest)
+                debt.left -= part
+                rest -= part
+                if part:
+                    debt.by[grant] = debt.by.get(grant, 0) + part
 
     def against(self, town: Town) -> list[str]:
         """What the API, the receipts and Stripe say otherwise."""
@@ -129,11 +166,14 @@ class Wallet:
             self._say(entry, f"cost {data.get('total', amount)}, recomputed {total}")
 
     def _give_back(self, entry: Entry, data: dict[str, Any]) -> None:
-        """All that the act took goes back, but for what came out of grants that are over."""
-        amount, shares = self.took.pop(data["usage"]["event_id"])
+        """All that the act took goes back, but for what came out of grants that are over, at once
+        or when they repaid what it had left owing."""
+        act = data["usage"]["event_id"]
+        amount, shares = self.took.pop(act)
+        repaid = [part for debt in self.owed if debt.act == act for part in debt.by.items()]
         over = sum(
             part
-            for grant, part in shares.items()
+            for grant, part in (*shares.items(), *repaid)
             if grant in self.ends and self.ends[grant] <= entry.at
         )
         if data["amount"] != amount - over:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from domain.account.credit_account import CreditAccount
 from domain.account.credit_facts import Credited, CreditsReinstated, CreditsReversed
+from domain.account.repaid import Debt
 from domain.account.usage_facts import Debited, UsageRecorded, UsageVoided
 from domain.account.wallet import burn_order
 from domain.codec import decode_fact, encode_fact
@@ -101,7 +102,12 @@ class AnyHistory(RuleBasedStateMachine):
         fact = act.fact
         assert isinstance(fact, Debited | UsageRecorded) and fact.usage is not None
         when = fact.usage.occurred_at or fact.recorded_at
-        self.attempt("void", id, act.fact, when, credits, None, None, reinstate)
+        debt = Debt(fact)
+        for event in self.book[act.originator_version :]:
+            debt.repay(event.fact)
+        assert 0 <= debt.left <= self.account.wallet.debt, "what is not repaid is still owed"
+
+        self.attempt("void", id, fact, when, credits, debt.by, None, None, reinstate)
 
     @precondition(lambda self: self.payments())
     @rule(data=st.data(), amount=amounts, kind=st.sampled_from(["refund", "chargeback"]))

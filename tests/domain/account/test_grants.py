@@ -148,10 +148,8 @@ def test_a_void_gives_back_exactly_what_the_act_drew() -> None:
     assert isinstance(debit, Debited)
     assert debit.draws[1].grants == {gift.grant_id: 1_000, paid: 275}
 
-    opened = {gift.grant_id: gift}
-    account.void(
-        usage_id(account.id, account.version), debit, NOW, opened, "mistake", None, False, at()
-    )
+    opened, id = {gift.grant_id: gift}, usage_id(account.id, account.version)
+    account.void(id, debit, NOW, opened, {}, "mistake", None, False, at())
 
     [void] = pending(account)
     assert isinstance(void, UsageVoided)
@@ -168,7 +166,7 @@ def test_a_void_reopens_an_expired_grant_only_when_asked(reinstate: bool) -> Non
     [debit] = charged(account, call("u1", 400))
     assert isinstance(debit, Debited)
 
-    account.void("use_1", debit, NOW, {gift.grant_id: gift}, None, None, reinstate, at(days=2))
+    account.void("use_1", debit, NOW, {gift.grant_id: gift}, {}, None, None, reinstate, at(days=2))
 
     gone, void = pending(account)
     assert isinstance(gone, CreditsExpired)
@@ -186,7 +184,7 @@ def test_a_void_of_an_act_that_left_a_debt_takes_the_debt_away() -> None:
     [debit] = charged(account, s01())
     assert isinstance(debit, Debited)
 
-    account.void("use_1", debit, NOW, {}, None, None, False, at())
+    account.void("use_1", debit, NOW, {}, {}, None, None, False, at())
 
     assert (account.balance, account.wallet.debt) == (10_000, 0)
     assert [g.grant_id for g in account.wallet.grants] == [paid.grant_id]
@@ -199,7 +197,7 @@ def test_a_void_after_the_debt_was_repaid_gives_back_all_of_it() -> None:
     assert isinstance(debit, Debited)
     credited(account, amount=USD, source="card_topup", cause="credit:b", context=at())
 
-    account.void("use_1", debit, NOW, {}, None, None, False, at())
+    account.void("use_1", debit, NOW, {}, {}, None, None, False, at())
 
     assert account.balance == 10_000 + USD
     assert sum(g.remaining for g in account.wallet.grants) == 10_000 + USD
