@@ -106,7 +106,8 @@ async def card(event: StripeEvent, till: Till, context: Context) -> Disposition:
     customer_id = readings.id_of(whose)
     if not customer_id:
         return "ignored"
-    return await till.ledger.note_customer(till.payments, customer_id, context)
+    gone = event.object["id"] if event.type == "payment_method.detached" else None
+    return await till.ledger.note_customer(till.payments, customer_id, context, gone=gone)
 
 
 async def _intent(intent_id: str, till: Till, told: dict[str, Any] | None = None) -> Intent | None:

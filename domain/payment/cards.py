@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from domain.account.credit_account import CreditAccount
 from domain.commands import Command, Stream
 from domain.errors import ConcurrencyConflict, NotFound
@@ -130,12 +132,15 @@ class Cards(Paying):
         await self.book.submit(Command(streams, decide))
 
     async def note_customer(
-        self, payments: Payments, customer_id: str, context: Context
+        self, payments: Payments, customer_id: str, context: Context, *, gone: str | None = None
     ) -> Disposition:
         """Take in which card a customer has chosen, or that it has none any more, as it is at
-        Stripe now. Whoever wrote looks again: what was read before the save may be old."""
+        Stripe now. A card that is ``gone`` never comes back, even if what is read still shows it.
+        Whoever wrote looks again: what was read before the save may be old."""
         for _ in range(LOOKS_MAX):
             customer = await payments.customer(customer_id)
+            if customer is not None and customer.default_card == gone:
+                customer = msgspec.structs.replace(customer, default_card=None)
             if customer is None or customer.workspace_id is None:
                 return "ignored"
             found = await self.book.fresh(_workspace(customer.workspace_id))
@@ -144,7 +149,7 @@ class Cards(Paying):
                 return "deferred"  # its opening is being written down at this moment
             if found.stripe_customer_id != customer_id:
                 return "ignored"
-            if not await self._follow(payments, customer, found.payment_method, context):
+            if not await self._follow(payments, customer, found.payment_method, gone, context):
                 return "applied"
         raise ConcurrencyConflict()
 
@@ -153,6 +158,7 @@ class Cards(Paying):
         payments: Payments,
         customer: Customer,
         saved: PaymentMethod | None,
+        gone: str | None,
         context: Context,
     ) -> bool:
         """Whether the card on file had to be changed to the one that Stripe would charge."""
@@ -160,7 +166,9 @@ class Cards(Paying):
         assert workspace_id is not None
         if customer.default_card is None:
             kept = await payments.card(saved.id) if saved is not None else None
-            if saved is None or (kept is not None and kept.customer == customer.id):
+            if saved is None:
+                return False
+            if kept is not None and kept.customer == customer.id and kept.id != gone:
                 return False
             await self._set_card(workspace_id, None, context, off=saved.id)
             return True

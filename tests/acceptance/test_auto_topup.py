@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.acceptance.paying import (
     WANTS_ITS_HOLDER,
     auto,
     balance,
+    customer_of,
     intents,
     save_card,
     settle,
@@ -22,7 +24,7 @@ from tests.acceptance.paying import (
     with_card,
 )
 from tests.acceptance.spending import done, refused
-from tests.api.sandboxed import Sandboxed, sandboxed
+from tests.api.sandboxed import Sandboxed, event, sandboxed, send
 
 TWENTY = 20_000_000
 
@@ -158,6 +160,24 @@ def test_s113_a_card_replaced_and_removed_in_the_portal_is_known_here(shop: Sand
     refused(topup(shop, workspace), 402, "payment_method_required")
     save_card(shop, workspace)
     assert shop.app.get("/v1/billing/auto-topup", workspace)["suspended"] is None
+
+
+def test_s113_a_card_that_was_detached_is_gone_before_a_read_shows_it(shop: Sandboxed) -> None:
+    """A signed event says what happened; Stripe attaches no card again that was detached."""
+    workspace = with_card(shop, "50")
+    auto(shop, workspace)
+    card = save_card(shop, workspace)
+    customer = customer_of(shop, workspace)
+    other = {"id": "pm_of_before", "object": "payment_method", "customer": None}
+    off = {"id": card, "object": "payment_method", "customer": None}
+    for what, has_one in ((other, True), (off, False), (off, False)):
+        told = json.loads(event("payment_method.detached", what))
+        told["data"]["previous_attributes"] = {"customer": customer}
+        done(send(shop.app, json.dumps(told).encode()), 200)
+        assert balance(shop, workspace)["has_payment_method"] is has_one
+
+    assert shop.app.get("/v1/billing/auto-topup", workspace)["suspended"] == "no_card"
+    refused(topup(shop, workspace), 402, "payment_method_required")
 
 
 def _spend(shop: Sandboxed, workspace: str) -> httpx.Response:
