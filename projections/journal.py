@@ -90,7 +90,9 @@ class Surroundings(ABC):
     @abstractmethod
     def granted(self, stream: UUID, version: int, fact: AllowanceGranted) -> int:
         """The units that were granted before, in the place that this grant takes: those of its
-        bucket and cycle, where a larger plan grants its own."""
+        bucket and cycle, where a larger plan grants its own; and what is left of a cycle that
+        another plan took the place of at the instant at which it began, so that it was never
+        closed."""
 
     @abstractmethod
     def is_closed(self, stream: UUID, version: int, bucket: str, cycle_id: str) -> bool:

@@ -19,8 +19,10 @@ from pyarrow import parquet  # type: ignore[import-untyped]
 
 from adapters.postgres.database import Database
 from tests.acceptance.spending import generate, on_plan, put, to
+from tests.acceptance.subscribing import spend, subscribe
 from tests.api.auditing.sealed import chain
 from tests.api.conftest import Served, serve, settings_of
+from tests.api.sandboxed import sandboxed
 from tests.projections.stories import everything, hours_of_calls, write
 
 MICROS = 1_000_000
@@ -142,6 +144,22 @@ def test_a_larger_plans_units_take_the_place_of_the_smaller_ones(
     assert bucket["remaining"] == 4_400
     assert sums(entries, "Equity:Units:Available") == {"CRED": Decimal(4_400)}
     assert flarex.get("/v1/audit/compare", projection="journal")["equal"]
+
+
+def test_a_plan_that_begins_with_the_cycle_before_leaves_none_of_its_units(
+    database: Database, tmp_path: Path
+) -> None:
+    with sandboxed(database, "flarex", mode="held") as shop:
+        workspace = shop.app.workspace()
+        spend(shop, workspace, 5)  # of the 50 of the free plan, whose cycle then has no length
+        subscribe(shop, workspace, "starter")
+        [bucket] = shop.app.get("/v1/billing/balance", workspace, consistency="strong")["buckets"]
+
+        entries = checked(exported(shop.app, format="beancount"), tmp_path)
+
+        assert bucket["remaining"] == 1_000
+        assert sums(entries, "Equity:Units:Available") == {"CRED": Decimal(1_000)}
+        assert sums(entries, "Equity:Units:Used") == {"CRED": Decimal(5)}
 
 
 def test_units_of_a_closed_cycle_are_never_posted_as_available(
