@@ -57,10 +57,17 @@ _decode = msgspec.json.Decoder(_Event)
 
 
 class Outcome(NamedTuple):
-    """What taking in an event came to; ``refs`` are the Stripe objects that it names."""
+    """What taking in an event came to; ``refs`` are the Stripe objects that it names.
+    ``is_first``: nobody had tried before."""
 
     disposition: Disposition
     refs: list[str]
+    is_first: bool
+
+    def told(self, *, is_new: bool) -> Verdict:
+        """What its sender hears. Who overtook the delivery that stored it hears `duplicate`:
+        that one hears what became of it."""
+        return self.disposition if is_new or not self.is_first else "duplicate"
 
 
 class HandlerFailed(RuntimeError):
@@ -95,8 +102,8 @@ class Inbox:
         if outcome is None:
             verdict = await self._verdict_of_another(arrival.event_id, is_new=is_new)
         else:
-            verdict = outcome.disposition
-            if verdict == "applied":
+            verdict = outcome.told(is_new=is_new)
+            if outcome.disposition == "applied":
                 await self.retry(await self._related(outcome.refs))
         self._metrics.webhooks.labels(verdict).inc()
         log.info("webhook", id=arrival.event_id, type=arrival.type, disposition=verdict)
@@ -125,7 +132,7 @@ class Inbox:
             raise HandlerFailed(event_id) from None
         if disposition == "deferred" and now - taken.received_at >= OVERDUE:
             log.error("webhook_overdue", id=event_id, attempts=taken.attempts + 1)
-        return Outcome(disposition, taken.refs)
+        return Outcome(disposition, taken.refs, taken.attempts == 0)
 
     async def retry(self, event_ids: Iterable[str]) -> int:
         """Try open events again, and what waited for those that could be applied; how many were
@@ -220,7 +227,7 @@ class Inbox:
                 break
             outcome = await self.attempt(event_id)
             if outcome is not None:
-                return outcome.disposition
+                return outcome.told(is_new=is_new)
             await asyncio.sleep(LOOK_S)
         if is_new and receipt is not None and receipt.disposition in STRENGTH:
             return receipt.disposition  # type: ignore[return-value]
