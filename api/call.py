@@ -17,6 +17,7 @@ from api.choices import choices_at
 from api.freshness import least_position
 from api.house import House
 from api.refusals import PayloadTooLarge, UnsupportedMediaType
+from api.words import NOT_BLANK
 from domain.amounts import check_texts
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.facts import Context
@@ -197,6 +198,8 @@ def invalid(wrong: msgspec.ValidationError, kind: Any) -> InvalidInput:
         loc.append(named[1])
     if message.startswith("Invalid enum value") and (choices := choices_at(kind, tuple(loc))):
         message = f"must be one of {', '.join(choices)}"
+    elif message.endswith(repr(NOT_BLANK)):
+        message = "must not be blank"
     return InvalidInput(tuple(loc), message)
 
 

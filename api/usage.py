@@ -14,9 +14,10 @@ from api.call import Call, encode, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
+from api.words import Reference
 from domain.account.budget import Reached
 from domain.account.charge import Charge
-from domain.account.usage import Label, Usage
+from domain.account.usage import Usage
 from domain.account.usage_facts import UsageVoided
 from domain.errors import PaymentRequired, Refusal, TryAgain
 from domain.money import usd
@@ -70,8 +71,8 @@ class NotMetered(msgspec.Struct, frozen=True):
 class Void(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why an act was a mistake."""
 
-    reason: Label | None = None
-    ticket_ref: Label | None = None
+    reason: Reference | None = None
+    ticket_ref: Reference | None = None
     reinstate_expired: bool = False
 
 

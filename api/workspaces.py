@@ -17,6 +17,7 @@ from api.idempotency import Answer, once, sent_key
 from api.openapi import documented, query
 from api.reading import cursor_of, limit_of, position_of_cursor, zone_names
 from api.reads import newest_position, reading
+from api.words import Name
 from domain.commands import Stream
 from domain.errors import InvalidInput, NotFound
 from domain.identity import NAMESPACE
@@ -33,7 +34,7 @@ PAGE = """
 class NewWorkspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant to open. ``timezone`` is an IANA name, for showing dates."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: Name
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
+from api.words import Reference, Text
 from domain.account.credit_facts import FreezeReason
-from domain.account.usage import Label
 from domain.errors import InvalidInput
 from domain.money import usd
 
@@ -27,8 +25,8 @@ KINDS: tuple[FreezeReason, ...] = ("chargeback", "admin", "fraud")
 class Freezing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why: `chargeback`, `admin` or `fraud`; any other text is a note."""
 
-    reason: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
-    ticket_ref: Label | None = None
+    reason: Text | None = None
+    ticket_ref: Reference | None = None
 
 
 class Frozen(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ from api.amounts import micros
 from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
+from api.words import Reference, Text
 from domain.account.credit_facts import Credited
-from domain.account.usage import Label
 from domain.account.usage_facts import Debited
 from domain.account.wallet import Category
 from domain.errors import InvalidInput
@@ -25,7 +25,6 @@ from domain.money import usd
 
 router = APIRouter(prefix="/v1/admin/workspaces/{workspace_id}", tags=["admin"])
 
-Text = Annotated[str, Meta(min_length=1, max_length=1000)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -37,7 +36,7 @@ class NewCredit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
     expires_at: Instant | None = None
     reason: Text | None = None
-    ticket_ref: Label | None = None
+    ticket_ref: Reference | None = None
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -62,7 +61,7 @@ class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     amount_usd: Decimal
     reason: Text
-    ticket_ref: Label | None = None
+    ticket_ref: Reference | None = None
 
 
 class Adjusted(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from api.call import Call, answer, enter, parse, read_body
 from api.contract.plan_view import PlanView, offer_view
 from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
+from api.words import Reference
 from domain.account.usage import Label
 from domain.catalogue.catalogue import Offer
 from domain.catalogue.custom_plan import PlanOverrides
@@ -34,7 +35,7 @@ class NewCustomPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base: Label
     overrides: PlanOverrides = PlanOverrides()
     plan_id: Name | None = None
-    quote_ref: Label | None = None
+    quote_ref: Reference | None = None
     valid_until: Annotated[datetime, Meta(tz=True)] | None = None
 
 

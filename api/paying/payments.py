@@ -16,6 +16,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reading import cursor_of, limit_of, position_of_cursor
 from api.reads import reading
+from api.words import Reference
 from domain.account.usage import Label
 from domain.errors import InvalidInput
 from domain.money import usd
@@ -74,7 +75,7 @@ class Resolution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whoever decides, or neither (`dismissed`). The intent is needed where several wait."""
 
     remedy: Remedy
-    ticket_ref: Label
+    ticket_ref: Reference
     stripe_payment_intent: Label | None = None
 
 

@@ -14,6 +14,7 @@ from api.call import Call, enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.reads import newest_position
+from api.words import Reference
 from domain.account.credit_facts import CreditsReversed
 from domain.account.usage import Label
 from domain.errors import InvalidInput, NotFound
@@ -27,7 +28,7 @@ class Refund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     payment_attempt_id: Label
     amount_usd: Decimal
-    ticket_ref: Label | None = None
+    ticket_ref: Reference | None = None
 
 
 class Refunded(msgspec.Struct, frozen=True, omit_defaults=True):

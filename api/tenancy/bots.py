@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import uuid4, uuid5
 
 import msgspec
 from fastapi import APIRouter
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +16,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter
 from api.reads import newest_position
 from api.standing import standing
-from domain.account.usage import Label
+from api.words import Name, Reference
 from domain.errors import InvalidInput
 from domain.identity import NAMESPACE
 from domain.workspace.bots import bot_of
@@ -29,8 +28,8 @@ router = APIRouter(prefix="/v1/workspaces/{workspace_id}/bots", tags=["workspace
 class NewBot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bot to create. Its id is yours to choose; the same one again creates nothing."""
 
-    bot_id: Label | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    bot_id: Reference | None = None
+    name: Name | None = None
 
 
 class BotState(msgspec.Struct, frozen=True):

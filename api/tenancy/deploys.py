@@ -15,6 +15,7 @@ from api.call import enter, parse, read_body
 from api.idempotency import Answer, once
 from api.openapi import documented
 from api.tenancy.banner import portal_path
+from api.words import Reference
 from domain.account.usage import Label
 from domain.identity import NAMESPACE
 from domain.workspace.facts import DeployKind
@@ -27,7 +28,7 @@ class Deploy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unpaid invoice never blocks a `restart`; whether it does a `rollback` the catalogue says."""
 
     bot_id: Label
-    deploy_id: Label | None = None
+    deploy_id: Reference | None = None
     kind: DeployKind = "deploy"
 
 

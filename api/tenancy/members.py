@@ -14,7 +14,7 @@ from api.idempotency import Answer, once
 from api.openapi import documented, path_parameter, query
 from api.reads import newest_position
 from api.standing import standing
-from domain.account.usage import Label
+from api.words import Reference
 from domain.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/workspaces/{workspace_id}/members", tags=["workspaces"])
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/workspaces/{workspace_id}/members", tags=["worksp
 class NewMember(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A person to give a seat: an id of your own, never an address."""
 
-    member_id: Label
+    member_id: Reference
 
 
 class MemberView(msgspec.Struct, frozen=True):
