@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PRICE_MAX = 1_000_000_000
 """µ a unit of overage that anybody would quote."""
 
+INVOICED_MAX = 99_999_999
+"""Minor units that Stripe takes as one amount: eight digits."""
+
 
 class BucketOverrides(Strict, kw_only=True, frozen=True):
     """What differs of a bucket's terms."""
@@ -43,7 +46,8 @@ def customised(base: Plan, overrides: PlanOverrides) -> Plan:
     """The base plan with what differs.
 
     :raises InvalidInput: a bucket or a limit that the base does not know, a limit that is
-        negative, or a unit price that is not positive or finer than a micro.
+        negative, a unit price that is not positive or finer than a micro, or a price that Stripe
+        would refuse when the plan is taken.
     """
     for field in ("buckets", "limits"):
         for name in getattr(overrides, field).keys() - getattr(base, field).keys():
@@ -67,6 +71,8 @@ def customised(base: Plan, overrides: PlanOverrides) -> Plan:
         limits={**base.limits, **overrides.limits},
         entitlements={**base.entitlements, **overrides.entitlements},
     )
+    if plan.price_minor > INVOICED_MAX:
+        raise InvalidInput(("overrides", "price_minor"), f"Stripe takes at most {INVOICED_MAX}")
     wrong = plan.wrong_limit()
     if wrong is not None:
         raise InvalidInput(("overrides", "limits", wrong[0]), wrong[1])

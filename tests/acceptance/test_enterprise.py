@@ -259,6 +259,7 @@ def test_a_quote_is_over_when_its_time_is_or_when_it_is_withdrawn(flarex: Served
         ({"overrides": {"limits": {"vcpu": "-0.5"}}}, 422),
         ({"overrides": {"overage_unit_usd": "0.0000001"}}, 422),
         ({"overrides": {"price_minor": -1}}, 422),
+        ({"overrides": {"price_minor": 100_000_000}}, 422),
     ],
 )
 def test_a_quote_that_makes_no_sense_is_refused(
