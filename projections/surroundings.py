@@ -203,7 +203,6 @@ class OnTheWay(Surroundings):
         elif isinstance(fact, AllowanceClosed):
             self._run(stream, fact)
             self._closed.add((stream, _window(fact)))
-
         elif isinstance(fact, CycleEnded | Debited | UsageRecorded | UsageVoided):
             self._run(stream, fact)
 
